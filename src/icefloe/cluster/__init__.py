@@ -1,0 +1,1 @@
+"""Zones, endpoints, peers and their sessions (no IO)."""
