@@ -1,0 +1,1 @@
+"""Tests of Icinga's configuration files."""
