@@ -1,0 +1,1 @@
+"""The asyncio shell: TLS, listener, dialer, supervisor, composition."""
