@@ -1,0 +1,1 @@
+"""Requester, relay and signer of certificate requests (no IO)."""

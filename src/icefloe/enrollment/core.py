@@ -1,0 +1,631 @@
+"""The enrollment core: one event in, writes and commands out.
+
+The same object runs in the daemon, in the commands that decide without a
+daemon, and in the simulator. It reads through the `Ledger`, and neither writes
+nor sends: `handle` returns the turn's writes and commands, and whoever runs the
+core commits the writes before the commands are carried out. When that commit
+fails, `commit_failed` puts right what the core remembers and tells the askers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from icefloe.doors import Entropy, MonotonicTime, Now, WallTime
+from icefloe.enrollment import events as ev
+from icefloe.enrollment.answers import SIGNED, Responder
+from icefloe.enrollment.commands import (
+    Answer,
+    Ask,
+    Command,
+    Hold,
+    InstallIdentity,
+    Level,
+    Log,
+    Release,
+)
+from icefloe.enrollment.intake import Turned, declined, take_in
+from icefloe.enrollment.ledger import ForgetRequest, Ledger, Write
+from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.model import (
+    OPEN_ATTEMPT_STATES,
+    SETTLED_STATES,
+    AttemptRecord,
+    AttemptState,
+    Refusal,
+    RequestRecord,
+    RequestState,
+    serial_text,
+)
+from icefloe.enrollment.own import CALL_PREFIX, OwnEnrollment
+from icefloe.enrollment.reasons import Reason
+from icefloe.enrollment.relay import Relay
+from icefloe.enrollment.settings import EnrollmentSettings
+from icefloe.enrollment.signer import Signer
+from icefloe.enrollment.turn import Turn
+from icefloe.enrollment.upstream import Upstream
+from icefloe.enrollment.waiters import Waiter, Waiters
+from icefloe.pki.certificates import common_name, key_id, load_der
+from icefloe.pki.errors import PKIError
+
+# After a failed commit the ledger is read anew this much later.
+RECOVER_AFTER = 1.0
+# Requests nobody asks about any more are looked for this often, so many at once.
+EXPIRE_EVERY = 3600.0
+EXPIRE_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """What one event leads to.
+
+    Attributes:
+        writes: to be committed first.
+        commands: to be carried out after the commit, in order.
+    """
+
+    writes: tuple[Write, ...]
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How much the core remembers besides its ledger, for status and for bounds.
+
+    Attributes:
+        links: connections.
+        waiters: askers without their last word.
+        errands: attempts on their way to a parent.
+        asks: calls to parents without an answer.
+        reminders: moments kept to act at.
+    """
+
+    links: int
+    waiters: int
+    errands: int
+    asks: int
+    reminders: int
+
+
+class EnrollmentCore:
+    """Requests, attempts and answers at one node; relay or signer by its settings."""
+
+    def __init__(self, *, settings: EnrollmentSettings, ledger: Ledger) -> None:
+        """Run on a ledger; give it `events.Started` first."""
+        self._ledger = ledger
+        self._links: dict[ev.LinkId, LinkState] = {}
+        self._waiters = Waiters()
+        self._responder = Responder(waiters=self._waiters, links=self._links)
+        self._upstream = Upstream(links=self._links, limits=settings.limits)
+        self._signer = Signer(
+            responder=self._responder, waiters=self._waiters, links=self._links
+        )
+        self._relay = Relay(
+            responder=self._responder,
+            waiters=self._waiters,
+            upstream=self._upstream,
+            links=self._links,
+        )
+        self._own = OwnEnrollment()
+        self._recover_at: MonotonicTime | None = None
+        self._expire_at: MonotonicTime | None = None
+        self._settings = settings
+        self._spread_settings()
+        self._handlers: Mapping[type, Callable[[Turn, Any], None]] = {
+            ev.Started: self._started,
+            ev.LinkUp: self._link_up,
+            ev.PeerIsIcefloe: self._peer_is_icefloe,
+            ev.LinkDown: self._link_down,
+            ev.CertificateAsked: self._asked,
+            ev.ParentAnswered: self._parent_answered,
+            ev.ParentFailed: self._parent_failed,
+            ev.CertificateUpdated: self._updated,
+            ev.TicketChecked: self._ticket_checked,
+            ev.Signed: self._signed,
+            ev.SigningFailed: self._signing_failed,
+            ev.LedgerChanged: self._ledger_changed,
+            ev.DeadlineReached: self._deadline,
+        }
+
+    # -- from whoever runs the core --------------------------------------------------
+
+    def handle(self, event: ev.Event, now: Now, entropy: Entropy) -> TurnResult:
+        """Take one event through the core.
+
+        Raises:
+            LedgerUnavailableError: the ledger could not be read; call
+                `commit_failed` as for a failed commit.
+        """
+        turn = self._turn(now, entropy)
+        self._dispatch(turn, event)
+        return TurnResult(tuple(turn.writes), tuple(turn.commands))
+
+    def reconfigure(self, settings: EnrollmentSettings, now: Now) -> None:
+        """Stand on new settings (identity, zones, CA) from the next event on."""
+        self._settings = settings
+        self._spread_settings()
+        self._own.reconfigured(now)
+        self._recover_at = now.mono
+
+    def commit_failed(
+        self,
+        *,
+        events: Sequence[ev.Event],
+        results: Sequence[TurnResult],
+        now: Now,
+        entropy: Entropy,
+    ) -> tuple[Command, ...]:
+        """Put right what is remembered of turns whose writes were not kept.
+
+        Args:
+            events: all events of the failed batch, also those without a result.
+            results: the results whose commands will not be carried out.
+            now: the time.
+            entropy: as for `handle`.
+
+        Returns:
+            Commands to carry out now, without a commit: the askers are told
+            that nothing was recorded; logs and holds are passed on.
+        """
+        turn = self._turn(now, entropy)
+        told: set[tuple[ev.LinkId, int]] = set()
+        for result in results:
+            for command in result.commands:
+                if isinstance(command, Answer):
+                    self._tell_fault(turn, command.link, command.call, told)
+                elif _needs_no_ledger(command):
+                    turn.order(command)
+        for event in events:
+            if isinstance(event, ev.CertificateAsked):
+                self._forget_asking(turn, event, told)
+        self._end_due_holds(turn, told)
+        self._upstream.end_all()
+        self._signer.forget_running()
+        self._recover_at = MonotonicTime(now.mono + RECOVER_AFTER)
+        if self._expire_at is None:
+            self._expire_at = self._recover_at
+        return tuple(turn.commands)
+
+    @property
+    def next_deadline(self) -> MonotonicTime | None:
+        """When to send `events.DeadlineReached`; None: nothing is timed."""
+        deadlines = (
+            self._waiters.next_deadline,
+            self._upstream.next_deadline,
+            self._own.next_deadline,
+            self._recover_at,
+            self._expire_at,
+        )
+        return min((d for d in deadlines if d is not None), default=None)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests somebody waits for (a figure for status)."""
+        return sum(1 for _ in self._waiters.request_ids())
+
+    def census(self) -> Census:
+        """Count what is remembered besides the ledger."""
+        return Census(
+            links=len(self._links),
+            waiters=len(self._waiters),
+            errands=len(self._upstream),
+            asks=self._upstream.asks,
+            reminders=self._waiters.reminders + self._upstream.reminders,
+        )
+
+    # -- events ---------------------------------------------------------------------
+
+    def _dispatch(self, turn: Turn, event: ev.Event) -> None:
+        self._handlers[type(event)](turn, event)
+
+    def _signed(self, turn: Turn, event: ev.Signed) -> None:
+        record = self._signer.signed(turn, event)
+        if record is not None:
+            self._relay.settle(turn, record.request_id, record)
+
+    def _ticket_checked(self, turn: Turn, event: ev.TicketChecked) -> None:
+        self._signer.ticket_checked(turn, event)
+
+    def _signing_failed(self, turn: Turn, event: ev.SigningFailed) -> None:
+        self._signer.signing_failed(turn, event)
+
+    def _started(self, turn: Turn, _event: ev.Started) -> None:
+        self._resume(turn)
+        self._expire(turn)
+
+    def _asked(self, turn: Turn, event: ev.CertificateAsked) -> None:
+        link = self._links.get(event.link)
+        if link is None:
+            return
+        try:
+            self._admit(link)
+            intake = take_in(turn, self._settings, link, event)
+        except Turned as turned:
+            self._turn_away(turn, link, event.call, turned.refusal)
+            return
+        attempt = intake.attempt
+        waiter = self._waiter(turn, link, event, intake.request, intake.fingerprint)
+        waiter.attempt_id = attempt.attempt_id if attempt is not None else ""
+        self._waiters.add(waiter)
+        if intake.known is not None or attempt is None:
+            if intake.known is not None:
+                self._responder.give_certificate(turn, [waiter], intake.known)
+            return
+        self._hold(turn, link)
+        if self._settings.signs:
+            self._signer.consider(turn, intake.request, attempt)
+        else:
+            self._relay.forward(turn, intake.request, attempt)
+
+    def _admit(self, link: LinkState) -> None:
+        limits = self._settings.limits
+        most = (
+            limits.waiters_member_max if link.member else limits.waiters_anonymous_max
+        )
+        if self._waiters.count_on(link.link) < most:
+            return
+        text = f"{self._settings.node_name} is asked too much on this connection."
+        raise Turned(
+            Refusal(
+                reason=Reason.LIMIT.value,
+                text=text,
+                hop=self._settings.node_name,
+                retry_after=10.0,
+            )
+        )
+
+    def _turn_away(
+        self,
+        turn: Turn,
+        link: LinkState,
+        call: ev.CallId | None,
+        refusal: Refusal,
+    ) -> None:
+        quiet = refusal.reason == Reason.NOTHING_TO_DO.value
+        turn.log(
+            Level.DEBUG if quiet else Level.WARNING,
+            "request turned away",
+            peer=link.name,
+            reason=refusal.reason,
+            detail=refusal.text,
+        )
+        if call is not None:
+            self._responder.refuse_call(turn, link.link, call, refusal)
+
+    def _waiter(
+        self,
+        turn: Turn,
+        link: LinkState,
+        event: ev.CertificateAsked,
+        request: RequestRecord,
+        fingerprint: str,
+    ) -> Waiter:
+        limits = self._settings.limits
+        hold = limits.hold_member if link.member else limits.hold_ticketed
+        until = None
+        if event.call is not None:
+            until = MonotonicTime(turn.now.mono + hold)
+        return Waiter(
+            link=link.link,
+            call=event.call,
+            request_id=request.request_id,
+            attempt_id="",
+            fingerprint=fingerprint,
+            member=link.member,
+            ticketed=bool(event.params.ticket),
+            until=until,
+        )
+
+    def _hold(self, turn: Turn, link: LinkState) -> None:
+        if link.member or link.held:
+            return
+        held = sum(1 for state in self._links.values() if state.held)
+        if held < self._settings.limits.held_links_max:
+            link.held = True
+            turn.order(Hold(link.link))
+
+    # -- parents --------------------------------------------------------------------
+
+    def _parent_answered(self, turn: Turn, event: ev.ParentAnswered) -> None:
+        link = self._links.get(event.link)
+        if link is None or not link.upstream:
+            return
+        if event.call.startswith(CALL_PREFIX):
+            self._own.answered(turn, event.call, event.result)
+        elif (
+            event.result.status_code == SIGNED
+            and self._upstream.attempt_of(event.call, event.link) is None
+        ):
+            # Late: the request was answered otherwise. A second certificate is
+            # recorded all the same.
+            fingerprint = event.result.fingerprint_request
+            self._take_by_fingerprint(turn, link, fingerprint, event.result.cert)
+        else:
+            self._relay.answered(turn, link, event.call, event.result)
+
+    def _parent_failed(self, turn: Turn, event: ev.ParentFailed) -> None:
+        link = self._links.get(event.link)
+        if link is None:
+            return
+        if event.call.startswith(CALL_PREFIX):
+            self._own.failed(turn, event.call, event.detail)
+        else:
+            self._relay.failed(turn, link, event.call, event.detail)
+
+    def _updated(self, turn: Turn, event: ev.CertificateUpdated) -> None:
+        link = self._links.get(event.link)
+        if link is None:
+            return
+        params = event.params
+        if not link.upstream or not link.member:
+            turn.log(
+                Level.WARNING,
+                "certificate update from a peer that may not send one",
+                peer=link.name,
+            )
+            return
+        if params.status_code not in (None, SIGNED):
+            return
+        if self._own.is_own(params.cert):
+            self._own.offered(turn, cert=params.cert, ca=params.ca, source=link.name)
+            return
+        self._take_by_fingerprint(turn, link, params.fingerprint_request, params.cert)
+
+    def _take_by_fingerprint(
+        self, turn: Turn, link: LinkState, fingerprint: str, cert_pem: str
+    ) -> None:
+        for attempt in self._ledger.attempts_by_fingerprint(fingerprint):
+            request = turn.request(attempt.request_id)
+            if request is None or self._settings.signs:
+                continue
+            relayed = request.state in SETTLED_STATES | {RequestState.FORWARDED}
+            if relayed and self._relay.take_certificate(turn, request, link, cert_pem):
+                return
+        turn.log(
+            Level.INFO, "certificate for no request of ours ignored", peer=link.name
+        )
+
+    # -- links ----------------------------------------------------------------------
+
+    def _peer_is_icefloe(self, _turn: Turn, event: ev.PeerIsIcefloe) -> None:
+        if event.link in self._links:
+            self._links[event.link].icefloe = True
+
+    def _link_up(self, turn: Turn, event: ev.LinkUp) -> None:
+        state = LinkState(event.link, event.peer, upstream=event.upstream)
+        self._links[event.link] = state
+        if state.member:
+            self._member_seen(turn, state)
+        if state.upstream:
+            if not self._settings.signs:
+                self._relay.parent_connected(turn)
+            if state.member:
+                self._own.link_up(turn, state)
+
+    def _member_seen(self, turn: Turn, state: LinkState) -> None:
+        """A member's key is in use: its first key, and its request's last state."""
+        peer = state.peer
+        if peer.certificate is None or not peer.common_name or not peer.key_id:
+            return
+        self._remember(turn, peer.common_name, peer.key_id)
+        try:
+            certificate = load_der(peer.certificate)
+        except PKIError:
+            return
+        record = turn.ledger.certificate_by_serial(
+            serial_text(certificate.serial_number)
+        )
+        request = turn.request(record.request_id) if record else None
+        if (
+            record is not None
+            and request is not None
+            and request.state in SETTLED_STATES
+            and request.cn == common_name(certificate)
+            and record.certificate == peer.certificate
+        ):
+            turn.move(request, RequestState.CONFIRMED)
+
+    def _remember(self, turn: Turn, cn: str, key: str) -> None:
+        if turn.ledger.known_key(cn) is None:
+            turn.remember_key(cn=cn, key_id=key, how="member")
+
+    def _link_down(self, turn: Turn, event: ev.LinkDown) -> None:
+        state = self._links.pop(event.link, None)
+        if state is None:
+            return
+        self._waiters.remove_link(event.link)
+        self._upstream.link_down(event.link, turn.now)
+        self._own.link_down(event.link)
+        if not event.clean:
+            return
+        for request_id in state.answered:
+            request = turn.request(request_id)
+            if request is not None and request.state in (
+                RequestState.ISSUED,
+                RequestState.ANSWERED,
+            ):
+                turn.move(request, RequestState.DELIVERED)
+
+    # -- time and other processes --------------------------------------------------------
+
+    def _deadline(self, turn: Turn, _event: ev.DeadlineReached) -> None:
+        now = turn.now.mono
+        if self._recover_at is not None and self._recover_at <= now:
+            self._recover_at = None
+            self._resume(turn)
+        if self._expire_at is not None and self._expire_at <= now:
+            self._expire(turn)
+        for waiter in self._waiters.expired(now):
+            self._hold_ended(turn, waiter)
+        for errand in self._upstream.take_due(turn.now):
+            attempt = turn.attempt(errand.attempt_id)
+            if attempt is None or attempt.state not in OPEN_ATTEMPT_STATES:
+                self._upstream.end(errand.attempt_id)
+                continue
+            self._upstream.ask_again(turn, errand, attempt)
+            self._relay.went_up(turn, errand, attempt)
+        self._own.deadline(turn)
+
+    def _hold_ended(self, turn: Turn, waiter: Waiter) -> None:
+        request = turn.request(waiter.request_id)
+        name = request.cn if request is not None else "?"
+        parents = [s.name for s in self._links.values() if s.upstream]
+        if self._settings.signs:
+            reason = Reason.AWAITING_APPROVAL
+            text = f"The certificate request for '{name}' is kept and not decided yet."
+        elif parents:
+            reason = Reason.PARENT_PENDING
+            text = (
+                f"The certificate request for '{name}' is kept and was forwarded "
+                f"to {', '.join(parents)}; there is no decision yet. Ask again."
+            )
+        else:
+            reason = Reason.PARENT_UNREACHABLE
+            text = (
+                f"The certificate request for '{name}' is kept on "
+                f"{self._settings.node_name}, which has no connection to a parent "
+                "now; it is forwarded as soon as there is one. Ask again."
+            )
+        self._responder.say_pending(turn, [waiter], reason=reason, text=text)
+
+    def _ledger_changed(self, turn: Turn, _event: ev.LedgerChanged) -> None:
+        """An operator decided: carry it out, tell those who wait."""
+        if self._settings.signs:
+            for request in turn.ledger.requests({RequestState.DECIDED}):
+                self._signer.proceed(turn, request)
+        for request_id in self._waiters.request_ids():
+            waited_for = turn.request(request_id)
+            if waited_for is None:
+                continue
+            if waited_for.state is RequestState.REMOVED:
+                self._removed(turn, waited_for)
+            elif (record := turn.certificate(request_id)) is not None:
+                self._relay.settle(turn, request_id, record)
+
+    def _removed(self, turn: Turn, request: RequestRecord) -> None:
+        for attempt in turn.attempts(request.request_id):
+            self._upstream.end(attempt.attempt_id)
+        waiters = self._waiters.of_request(request.request_id)
+        refusal = declined(self._settings.node_name, request)
+        self._responder.refuse(turn, waiters, refusal)
+
+    def _resume(self, turn: Turn) -> None:
+        """Take up what the ledger holds: decided, intended, unchecked, unforwarded."""
+        self._remember_keys(turn)
+        if self._settings.signs:
+            unsigned = {RequestState.DECIDED, RequestState.INTENDED}
+            for request in turn.ledger.requests(unsigned):
+                self._signer.proceed(turn, request)
+            for attempt in turn.ledger.open_attempts():
+                self._reconsider(turn, attempt)
+        elif any(state.upstream for state in self._links.values()):
+            self._relay.parent_connected(turn)
+
+    def _remember_keys(self, turn: Turn) -> None:
+        """Keys in use now are the first ones of their names, unless others were."""
+        own = self._settings.own
+        if self._settings.signs and own is not None:
+            # Nobody else gets a certificate for our own name by a ticket.
+            self._remember(turn, self._settings.node_name, key_id(own.certificate))
+        for state in self._links.values():
+            if state.member:
+                self._member_seen(turn, state)
+
+    def _reconsider(self, turn: Turn, attempt: AttemptRecord) -> None:
+        """Judge an attempt whose judgement a crash may have cut short."""
+        request = turn.request(attempt.request_id)
+        unjudged = attempt.state in (AttemptState.RECEIVED, AttemptState.FORWARDED)
+        closed = SETTLED_STATES | {RequestState.REMOVED}
+        if request is not None and unjudged and request.state not in closed:
+            self._signer.consider(turn, request, attempt)
+
+    def _expire(self, turn: Turn) -> None:
+        """Forget unfinished requests that nobody has asked about for long."""
+        before = WallTime(turn.now.wall - self._settings.limits.request_lifetime)
+        stale = turn.ledger.stale_requests(before=before, limit=EXPIRE_AT_ONCE)
+        for request_id in stale:
+            for attempt in turn.attempts(request_id):
+                self._upstream.end(attempt.attempt_id)
+            turn.writes.append(ForgetRequest(request_id))
+        if stale:
+            turn.log(Level.INFO, "stale requests forgotten", count=len(stale))
+        soon = 1.0 if len(stale) == EXPIRE_AT_ONCE else EXPIRE_EVERY
+        self._expire_at = MonotonicTime(turn.now.mono + soon)
+
+    # -- inside -----------------------------------------------------------------------
+
+    def _turn(self, now: Now, entropy: Entropy) -> Turn:
+        return Turn(
+            ledger=self._ledger,
+            now=now,
+            entropy=entropy,
+            node_name=self._settings.node_name,
+        )
+
+    def _spread_settings(self) -> None:
+        for part in (self._responder, self._signer, self._relay, self._own):
+            part.settings = self._settings
+        self._upstream.limits = self._settings.limits
+
+    def _forget_asking(
+        self,
+        turn: Turn,
+        event: ev.CertificateAsked,
+        told: set[tuple[ev.LinkId, int]],
+    ) -> None:
+        """Undo the waiting of an asker whose asking was not recorded."""
+        for waiter in self._waiters.of_link(event.link):
+            if waiter.call is event.call:
+                self._waiters.remove(waiter)
+        if event.call is not None:
+            self._tell_fault(turn, event.link, event.call, told)
+        link = self._links.get(event.link)
+        if link is not None and link.held and not self._waiters.count_on(link.link):
+            # A daemon cannot be told: let go, it comes again and asks again.
+            link.held = False
+            turn.order(Release(link.link))
+
+    def _end_due_holds(self, turn: Turn, told: set[tuple[ev.LinkId, int]]) -> None:
+        """Whoever was held long enough hears of the fault: it waits no longer.
+
+        The turn that was to say "pending" may have failed half-way.
+        """
+        self._waiters.remind_again()
+        for waiter in self._waiters.expired(turn.now.mono):
+            self._waiters.remove(waiter)
+            if waiter.call is not None:
+                self._tell_fault(turn, waiter.link, waiter.call, told)
+
+    def _tell_fault(
+        self,
+        turn: Turn,
+        link: ev.LinkId,
+        call: ev.CallId,
+        told: set[tuple[ev.LinkId, int]],
+    ) -> None:
+        if (link, id(call)) in told:
+            return
+        told.add((link, id(call)))
+        name = self._settings.node_name
+        refusal = Refusal(
+            reason=Reason.LEDGER_FAULT.value,
+            text=(
+                f"{name} could not record the request (disk full or ledger not "
+                "writable; see its log). Nothing was kept: ask again later."
+            ),
+            hop=name,
+            retry_after=5.0,
+        )
+        self._responder.refuse_call(turn, link, call, refusal)
+
+
+def _needs_no_ledger(command: Command) -> bool:
+    """Whether a command may be carried out although its turn was not recorded.
+
+    What concerns our own certificate stands in no ledger; nobody would order it again.
+    """
+    if isinstance(command, Ask):
+        return command.call.startswith(CALL_PREFIX)
+    return isinstance(command, Log | Hold | Release | InstallIdentity)

@@ -1,0 +1,159 @@
+"""What the enrollment core is told: past facts, in the order they happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NewType
+
+from icefloe.cluster.peer import Peer
+from icefloe.wire.catalogue import (
+    CertificateResult,
+    RequestCertificate,
+    UpdateCertificate,
+)
+
+# One connection, named by whoever owns the connections; never reused.
+LinkId = NewType("LinkId", int)
+
+
+@dataclass(frozen=True, slots=True)
+class CallId:
+    """The JSON-RPC id a requester gave; absent means it asked without one.
+
+    Attributes:
+        value: any JSON value.
+    """
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The node runs; the ledger may hold work of an earlier life."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """A session began.
+
+    Attributes:
+        upstream: requests may be forwarded here (a parent, or a same-zone
+            peer where there is no parent zone).
+    """
+
+    link: LinkId
+    peer: Peer
+    upstream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIsIcefloe:
+    """The peer's Hello shows that it understands our additions."""
+
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """A session ended.
+
+    Attributes:
+        clean: the peer closed in order after everything we sent was flushed.
+    """
+
+    link: LinkId
+    clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateAsked:
+    """`pki::RequestCertificate` arrived."""
+
+    link: LinkId
+    call: CallId | None
+    params: RequestCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class ParentAnswered:
+    """A parent answered our ask with a result object.
+
+    Attributes:
+        call: the id that `commands.Ask` carried.
+    """
+
+    link: LinkId
+    call: str
+    result: CertificateResult
+
+
+@dataclass(frozen=True, slots=True)
+class ParentFailed:
+    """A parent answered with an error, or the ask could not be delivered."""
+
+    link: LinkId
+    call: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateUpdated:
+    """`pki::UpdateCertificate` arrived."""
+
+    link: LinkId
+    params: UpdateCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class TicketChecked:
+    """The ticket of an attempt was compared."""
+
+    attempt_id: str
+    valid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The CA key signed the intent of a request.
+
+    Attributes:
+        signature: bytes as they stand in the certificate.
+    """
+
+    request_id: str
+    signature: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SigningFailed:
+    """The CA key could not be used."""
+
+    request_id: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerChanged:
+    """Another process (an operator's command) committed to the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """`EnrollmentCore.next_deadline` has passed."""
+
+
+Event = (
+    Started
+    | LinkUp
+    | PeerIsIcefloe
+    | LinkDown
+    | CertificateAsked
+    | ParentAnswered
+    | ParentFailed
+    | CertificateUpdated
+    | TicketChecked
+    | Signed
+    | SigningFailed
+    | LedgerChanged
+    | DeadlineReached
+)

@@ -1,0 +1,210 @@
+"""The daemon's own certificate: asked of a parent until it is issued.
+
+A daemon whose certificate is self-signed (its setup ended "pending"), due, or
+not from the trusted CA asks each parent it is connected to, again and again,
+and installs only what matches its own key and name and chains to the CA it
+trusts, or to a new certificate of that CA's own key (promise 6).
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from cryptography import x509
+
+from icefloe.doors import MonotonicTime, Now
+from icefloe.enrollment.answers import PENDING, SIGNED
+from icefloe.enrollment.commands import Ask, InstallIdentity, Level
+from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.settings import EnrollmentSettings
+from icefloe.enrollment.turn import Turn
+from icefloe.pki.certificates import common_name, key_id, load_pem, to_pem
+from icefloe.pki.errors import PKIError
+from icefloe.pki.trust import TrustAnchor, up_to_date, verify_issued
+from icefloe.wire.catalogue import CertificateResult, RequestCertificate
+
+# After a refusal only a person can help (a new ticket, an approval).
+RETRY_REFUSED = 60.0
+CALL_PREFIX = "own."
+
+
+class OwnEnrollment:
+    """Asks for this node's own certificate."""
+
+    def __init__(self) -> None:
+        """Begin with nothing asked."""
+        self.settings: EnrollmentSettings
+        self._numbers = itertools.count(1)
+        self._calls: dict[str, LinkId] = {}
+        self._links: dict[LinkId, LinkState] = {}
+        self._since: MonotonicTime | None = None
+        self._installing = ""
+        self.next_deadline: MonotonicTime | None = None
+
+    def reconfigured(self, now: Now) -> None:
+        """The identity or the trust anchor changed: look again."""
+        self._installing = ""
+        if self._links:
+            self.next_deadline = now.mono
+
+    def link_up(self, turn: Turn, state: LinkState) -> None:
+        """A parent is connected."""
+        self._links[state.link] = state
+        if self._needed(turn.now):
+            self._ask(turn, state)
+
+    def link_down(self, link: LinkId) -> None:
+        """A connection ended."""
+        self._links.pop(link, None)
+        self._calls = {c: on for c, on in self._calls.items() if on != link}
+
+    def deadline(self, turn: Turn) -> None:
+        """Ask again when it is time."""
+        if self.next_deadline is None or self.next_deadline > turn.now.mono:
+            return
+        self.next_deadline = None
+        if not self._needed(turn.now):
+            return
+        for state in self._links.values():
+            if state.link not in self._calls.values():
+                self._ask(turn, state)
+
+    def answered(self, turn: Turn, call: str, result: CertificateResult) -> None:
+        """A parent answered our own request."""
+        link = self._calls.pop(call, None)
+        state = self._links.get(link) if link is not None else None
+        if state is None:
+            return
+        if result.status_code == SIGNED and result.cert:
+            self.offered(turn, cert=result.cert, ca=result.ca, source=state.name)
+            return
+        icefloe = state.icefloe
+        if result.status_code == PENDING:
+            turn.log(
+                Level.INFO,
+                "own certificate pending",
+                parent=state.name,
+                detail=result.error,
+            )
+            self._again(turn.now, self._pause(turn.now, icefloe=icefloe))
+        else:
+            turn.log(
+                Level.ERROR,
+                "own certificate refused",
+                parent=state.name,
+                detail=result.error,
+                next="correct the ticket or ask for approval on the signer",
+            )
+            self._again(turn.now, RETRY_REFUSED)
+
+    def failed(self, turn: Turn, call: str, detail: str) -> None:
+        """A parent could not answer our own request."""
+        if self._calls.pop(call, None) is not None:
+            turn.log(Level.WARNING, "own certificate request failed", detail=detail)
+            self._again(turn.now, self._pause(turn.now, icefloe=False))
+
+    def is_own(self, certificate_pem: str) -> bool:
+        """Whether a certificate is for this node's own key."""
+        own = self.settings.own
+        if own is None:
+            return False
+        try:
+            return key_id(load_pem(certificate_pem)) == key_id(own.certificate)
+        except PKIError:
+            return False
+
+    def offered(self, turn: Turn, *, cert: str, ca: str, source: str) -> None:
+        """A parent hands down a certificate for our own key (both PEM)."""
+        own, anchor = self.settings.own, self.settings.anchor
+        if own is None or anchor is None:
+            return
+        try:
+            certificate = load_pem(cert)
+            if certificate == own.certificate:
+                return
+            heir = _heir(anchor, ca, turn.now)
+            self._verify(certificate, own.certificate, heir, turn.now)
+        except PKIError as error:
+            turn.log(
+                Level.ERROR,
+                "own certificate from parent is not installed",
+                parent=source,
+                detail=str(error),
+            )
+            self._again(turn.now, RETRY_REFUSED)
+            return
+        if self._installing == cert:
+            return
+        self._installing = cert
+        turn.log(Level.INFO, "own certificate received", parent=source)
+        turn.order(InstallIdentity(certificate=to_pem(certificate), ca=heir.pem))
+
+    # -- inside -------------------------------------------------------------------
+
+    def _verify(
+        self,
+        certificate: x509.Certificate,
+        own: x509.Certificate,
+        anchor: TrustAnchor,
+        now: Now,
+    ) -> None:
+        verify_issued(
+            certificate,
+            cn=common_name(own),
+            key_id=key_id(own),
+            anchor=anchor,
+            at=now.wall,
+        )
+
+    def _needed(self, now: Now) -> bool:
+        own, anchor = self.settings.own, self.settings.anchor
+        if own is None or anchor is None or self.settings.signs:
+            return False
+        certificate = own.certificate
+        return not (
+            anchor.is_signed(certificate, now.wall)
+            and up_to_date(certificate, now.wall)
+        )
+
+    def _ask(self, turn: Turn, state: LinkState) -> None:
+        own = self.settings.own
+        if own is None:
+            return
+        if self._since is None:
+            self._since = turn.now.mono
+        call = f"{CALL_PREFIX}{next(self._numbers)}"
+        self._calls[call] = state.link
+        params = RequestCertificate(
+            ticket=own.ticket, cert_request="", requestor_ca="", icefloe=None
+        )
+        turn.order(Ask(state.link, call, params))
+
+    def _pause(self, now: Now, *, icefloe: bool) -> float:
+        limits = self.settings.limits
+        waited = now.mono - (self._since or now.mono)
+        if icefloe:
+            return limits.poll_icefloe
+        if waited < limits.poll_steady_for:
+            return limits.poll_steady
+        return limits.poll_slow
+
+    def _again(self, now: Now, pause: float) -> None:
+        at = MonotonicTime(now.mono + pause)
+        if self.next_deadline is None or self.next_deadline > at:
+            self.next_deadline = at
+
+
+def _heir(anchor: TrustAnchor, ca: str, now: Now) -> TrustAnchor:
+    """Return the trust anchor to go on with: ours, or its successor (PEM).
+
+    Raises:
+        PKIError: no CA that we trust vouches for the other one.
+    """
+    if not ca:
+        return anchor
+    offered = load_pem(ca)
+    if offered == anchor.ca:
+        return anchor
+    anchor.check_successor(offered, now.wall)
+    return TrustAnchor.from_pem(ca)

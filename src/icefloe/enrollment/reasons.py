@@ -1,0 +1,44 @@
+"""Stable codes: why an attempt was refused or waits, and what a hop did.
+
+The codes travel in `result.icefloe.reason` and in logs; the words beside them
+are for people and may change.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Reason(enum.StrEnum):
+    """Why an attempt was refused, or why a request waits."""
+
+    WRONG_TICKET = "wrong-ticket"
+    DECLINED = "declined"
+    NO_CERTIFICATE = "no-certificate"
+    BAD_CERTIFICATE = "bad-certificate"
+    BAD_NAME = "bad-name"
+    NO_POSSESSION = "no-possession"
+    LIMIT = "limit"
+    SIGNER_FAULT = "signer-fault"
+    LEDGER_FAULT = "ledger-fault"
+    REFUSED_BY_PARENT = "refused-by-parent"
+    NOTHING_TO_DO = "nothing-to-do"
+    AWAITING_APPROVAL = "awaiting-approval"
+    RESERVED_NAME = "reserved-name"
+    ANOTHER_KEY = "another-key"
+    OUTSIDE_SUBTREE = "outside-subtree"
+    REVOKED_KEY = "revoked-key"
+    PARENT_UNREACHABLE = "parent-unreachable"
+    PARENT_PENDING = "parent-pending"
+
+
+class HopDid(enum.StrEnum):
+    """What a node did with a request."""
+
+    RECEIVED = "received"
+    FORWARDED = "forwarded"
+    PENDING = "pending"
+    APPROVED = "approved"
+    SIGNED = "signed"
+    REFUSED = "refused"
+    ANSWERED = "answered"

@@ -1,0 +1,443 @@
+"""The relay: forwards attempts and carries the parents' answers down.
+
+How the parents are asked is `upstream.py`; this module decides what is worth
+asking, and what an answer means for the attempts and their waiters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from icefloe.doors import MonotonicTime, WallTime
+from icefloe.enrollment.answers import HOPS_MAX, PENDING, REFUSED, SIGNED, Responder
+from icefloe.enrollment.commands import Level
+from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.model import (
+    OPEN_ATTEMPT_STATES,
+    SETTLED_STATES,
+    AttemptRecord,
+    AttemptState,
+    CertificateRecord,
+    HopRecord,
+    Origin,
+    Refusal,
+    RequestRecord,
+    RequestState,
+    serial_text,
+)
+from icefloe.enrollment.reasons import HopDid, Reason
+from icefloe.enrollment.settings import EnrollmentSettings
+from icefloe.enrollment.turn import Turn
+from icefloe.enrollment.upstream import Errand, Upstream
+from icefloe.enrollment.waiters import Waiters
+from icefloe.pki.certificates import load_pem
+from icefloe.pki.errors import PKIError
+from icefloe.pki.trust import verify_issued
+from icefloe.wire.catalogue import CertificateResult
+
+# A parent's refusal for these reasons is about the parent, not the request.
+_TEMPORARY = frozenset(
+    {Reason.LIMIT.value, Reason.SIGNER_FAULT.value, Reason.LEDGER_FAULT.value}
+)
+# "Pending" for these reasons waits for a person: no use holding on.
+_WAITS_FOR_PERSON = frozenset(
+    {
+        Reason.AWAITING_APPROVAL.value,
+        Reason.RESERVED_NAME.value,
+        Reason.ANOTHER_KEY.value,
+        Reason.OUTSIDE_SUBTREE.value,
+        Reason.REVOKED_KEY.value,
+    }
+)
+_FACT_CHARS_MAX = 256
+# Words of a parent that are kept and passed on.
+_TEXT_CHARS_MAX = 2000
+
+
+class Relay:
+    """Forwards and answers at a node without the CA key."""
+
+    def __init__(
+        self,
+        *,
+        responder: Responder,
+        waiters: Waiters,
+        upstream: Upstream,
+        links: Mapping[LinkId, LinkState],
+    ) -> None:
+        """Ask through `upstream`, answer through `responder`."""
+        self._responder = responder
+        self._waiters = waiters
+        self._upstream = upstream
+        self._links = links
+        self.settings: EnrollmentSettings
+
+    # -- from below -----------------------------------------------------------------
+
+    def forward(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> None:
+        """Take a recorded attempt to a parent, unless it has to stand back."""
+        ahead = _ahead_of(attempt, turn.attempts(request.request_id))
+        if ahead:
+            # Whom it waits for must be on its way, or both would wait for ever: its
+            # own asker may be long gone.
+            first = standing_attempt(ahead)
+            if first and not any(self._upstream.knows(a.attempt_id) for a in ahead):
+                self.forward(turn, request, first)
+            return
+        if self._upstream.begin(turn, attempt):
+            if attempt.state is AttemptState.RECEIVED:
+                turn.settle_attempt(attempt, AttemptState.FORWARDED)
+            self._mark_forwarded(turn, request)
+            return
+        grace = MonotonicTime(turn.now.mono + self.settings.limits.hold_parentless)
+        for waiter in self._waiters.of_attempt(request.request_id, attempt.attempt_id):
+            if waiter.call is not None:
+                self._waiters.shorten(waiter, grace)
+
+    def _mark_forwarded(self, turn: Turn, request: RequestRecord) -> None:
+        if request.state is not RequestState.FORWARDED:
+            turn.add_hop(request.request_id, HopDid.FORWARDED)
+        turn.move(request, RequestState.FORWARDED)
+
+    def went_up(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> None:
+        """A resumed errand was asked of a parent: say so in the ledger."""
+        if errand.waiting_on and attempt.state is AttemptState.RECEIVED:
+            turn.settle_attempt(attempt, AttemptState.FORWARDED)
+            request = turn.request(attempt.request_id)
+            if request is not None:
+                self._mark_forwarded(turn, request)
+
+    # -- from a parent ----------------------------------------------------------------
+
+    def parent_connected(self, turn: Turn) -> None:
+        """Take up what waits for a parent: one errand a request, and the waiters'."""
+        by_request: dict[str, list[AttemptRecord]] = {}
+        for attempt in turn.ledger.open_attempts():
+            by_request.setdefault(attempt.request_id, []).append(attempt)
+        for request_id, attempts in by_request.items():
+            request = turn.request(request_id)
+            if request is None or request.state is RequestState.REMOVED:
+                continue
+            standing = standing_attempt(attempts)
+            for attempt in attempts:
+                waited = self._waiters.of_attempt(request_id, attempt.attempt_id)
+                if attempt is standing or (waited and not _ahead_of(attempt, attempts)):
+                    self._upstream.resume(attempt, turn.now)
+            # They go up in a moment, paced; should the node die first, the next
+            # life does the same.
+
+    def answered(
+        self, turn: Turn, link: LinkState, call: str, result: CertificateResult
+    ) -> None:
+        """A parent answered an ask."""
+        name = self._upstream.attempt_of(call, link.link)
+        attempt = turn.attempt(name) if name else None
+        request = turn.request(attempt.request_id) if attempt else None
+        if attempt is None or request is None:
+            turn.log(Level.DEBUG, "answer to no ask of ours", parent=link.name)
+            return
+        reason = result.reason or ""
+        if result.status_code == SIGNED and result.cert:
+            self._hops_from(turn, request, result.hops)
+            if not self.take_certificate(turn, request, link, result.cert):
+                self._undecided(turn, link, call, request, attempt, reason="")
+        elif result.status_code == REFUSED and reason not in _TEMPORARY:
+            self._refused(turn, link, request, attempt, result)
+        elif result.status_code == PENDING:
+            self._undecided(
+                turn, link, call, request, attempt, reason=reason, text=result.error
+            )
+        else:
+            turn.log(
+                Level.WARNING,
+                "parent could not decide",
+                parent=link.name,
+                cn=request.cn,
+                detail=result.error,
+            )
+            self._undecided(turn, link, call, request, attempt, reason="")
+
+    def failed(self, turn: Turn, link: LinkState, call: str, detail: str) -> None:
+        """A parent could not be asked, or answered with an error."""
+        name = self._upstream.attempt_of(call, link.link)
+        attempt = turn.attempt(name) if name else None
+        request = turn.request(attempt.request_id) if attempt else None
+        if attempt is None or request is None:
+            return
+        turn.log(
+            Level.INFO,
+            "parent gave no answer",
+            parent=link.name,
+            cn=request.cn,
+            detail=detail,
+        )
+        self._undecided(turn, link, call, request, attempt, reason="", answered=False)
+
+    def take_certificate(
+        self, turn: Turn, request: RequestRecord, link: LinkState, cert_pem: str
+    ) -> bool:
+        """Record a certificate a parent handed down and answer everyone.
+
+        Returns:
+            False when it does not fit the request or our CA: it is not used.
+        """
+        anchor = self.settings.anchor
+        try:
+            certificate = load_pem(cert_pem)
+            if anchor is None:
+                return False
+            verify_issued(
+                certificate,
+                cn=request.cn,
+                key_id=request.key_id,
+                anchor=anchor,
+                at=turn.now.wall,
+            )
+        except PKIError as error:
+            self._not_used(turn, request, link, str(error))
+            return False
+        serial = serial_text(certificate.serial_number)
+        other = turn.ledger.certificate_by_serial(serial)
+        if other is not None and other.request_id != request.request_id:
+            # The ledger would refuse it, and everything else of the same batch.
+            detail = f"serial number {serial} was given to another request before"
+            self._not_used(turn, request, link, detail)
+            return False
+        self._keep(turn, request, link, certificate)
+        return True
+
+    def _not_used(
+        self, turn: Turn, request: RequestRecord, link: LinkState, detail: str
+    ) -> None:
+        turn.log(
+            Level.ERROR,
+            "certificate from parent is not passed on",
+            parent=link.name,
+            cn=request.cn,
+            request=request.request_id,
+            detail=detail,
+        )
+
+    # -- inside -----------------------------------------------------------------------
+
+    def _keep(
+        self,
+        turn: Turn,
+        request: RequestRecord,
+        link: LinkState,
+        certificate: x509.Certificate,
+    ) -> None:
+        record = CertificateRecord(
+            serial=serial_text(certificate.serial_number),
+            request_id=request.request_id,
+            certificate=certificate.public_bytes(Encoding.DER),
+            source=link.name,
+            at=turn.now.wall,
+        )
+        first = turn.certificate(request.request_id)
+        if first is None:
+            turn.store_certificate(record)
+            turn.move(request, RequestState.ANSWERED)
+            turn.add_hop(request.request_id, HopDid.ANSWERED)
+            turn.log(
+                Level.INFO,
+                "certificate received from parent",
+                parent=link.name,
+                cn=request.cn,
+                request=request.request_id,
+                serial=record.serial,
+            )
+            self.settle(turn, request.request_id, record)
+        elif first.serial != record.serial:
+            surplus = CertificateRecord(
+                serial=record.serial,
+                request_id=record.request_id,
+                certificate=record.certificate,
+                source=record.source,
+                at=record.at,
+                surplus=True,
+            )
+            turn.store_certificate(surplus)
+            turn.log(
+                Level.WARNING,
+                "parent signed the same request twice",
+                parent=link.name,
+                cn=request.cn,
+                serial=record.serial,
+                given_out=first.serial,
+            )
+
+    def settle(self, turn: Turn, request_id: str, record: CertificateRecord) -> None:
+        """A request has its certificate: close its attempts, answer everyone."""
+        for attempt in turn.attempts(request_id):
+            self._upstream.end(attempt.attempt_id)
+            if attempt.state in OPEN_ATTEMPT_STATES:
+                turn.settle_attempt(attempt, AttemptState.SIGNED)
+        waiters = self._waiters.of_request(request_id)
+        self._responder.give_certificate(turn, waiters, record)
+
+    def _refused(
+        self,
+        turn: Turn,
+        link: LinkState,
+        request: RequestRecord,
+        attempt: AttemptRecord,
+        result: CertificateResult,
+    ) -> None:
+        refusal = Refusal(
+            reason=result.reason or Reason.REFUSED_BY_PARENT.value,
+            text=result.error[:_TEXT_CHARS_MAX] or f"{link.name} refused the request.",
+            hop=result.hop or link.name,
+            retry_after=result.retry_after,
+        )
+        self._upstream.end(attempt.attempt_id)
+        turn.settle_attempt(attempt, AttemptState.REFUSED, refusal=refusal)
+        turn.add_hop(request.request_id, HopDid.REFUSED)
+        turn.log(
+            Level.WARNING,
+            "request refused by parent",
+            parent=link.name,
+            hop=refusal.hop,
+            reason=refusal.reason,
+            cn=request.cn,
+            request=request.request_id,
+        )
+        waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+        self._responder.refuse(turn, waiters, refusal)
+        self._let_forward(turn, request)
+
+    def _let_forward(self, turn: Turn, request: RequestRecord) -> None:
+        """Attempts that stood back for a refused one have their turn."""
+        attempts = turn.attempts(request.request_id)
+        for attempt in attempts:
+            if attempt.state is not AttemptState.RECEIVED:
+                continue
+            if not self._upstream.knows(attempt.attempt_id):
+                current = turn.request(request.request_id) or request
+                self.forward(turn, current, attempt)
+
+    def _undecided(
+        self,
+        turn: Turn,
+        link: LinkState,
+        call: str,
+        request: RequestRecord,
+        attempt: AttemptRecord,
+        *,
+        reason: str,
+        text: str = "",
+        answered: bool = True,
+    ) -> None:
+        """A parent said "pending", or nothing of use: others, a rest, the askers."""
+        if self._upstream.undecided(turn, call, attempt):
+            return
+        if answered:
+            attempt = turn.settle_attempt(attempt, AttemptState.PENDING)
+        for_person = reason in _WAITS_FOR_PERSON
+        waiting = [
+            waiter
+            for waiter in self._waiters.of_request(request.request_id)
+            if waiter.attempt_id == attempt.attempt_id or not waiter.ticketed
+        ]
+        if answered:
+            told = [w for w in waiting if for_person or not w.ticketed]
+            self._responder.say_pending(
+                turn,
+                told,
+                reason=Reason(reason) if for_person else Reason.PARENT_PENDING,
+                text=text if link.icefloe and text else _pending_text(link, request),
+            )
+        standing = standing_attempt(turn.attempts(request.request_id))
+        is_standing = standing is not None and standing.attempt_id == attempt.attempt_id
+        if not is_standing and not self._is_waited_for(request, attempt):
+            self._upstream.end(attempt.attempt_id)
+
+    def _is_waited_for(self, request: RequestRecord, attempt: AttemptRecord) -> bool:
+        """Whether somebody waits for an attempt, or stands back for it."""
+        return any(
+            waiter.attempt_id == attempt.attempt_id
+            or not self._upstream.knows(waiter.attempt_id)
+            for waiter in self._waiters.of_request(request.request_id)
+        )
+
+    def _hops_from(
+        self, turn: Turn, request: RequestRecord, hops: tuple[object, ...]
+    ) -> None:
+        """Record what the nodes above did, as they told us."""
+        known = {(hop.node, hop.did) for hop in turn.hops(request.request_id)}
+        for entry in hops[:HOPS_MAX]:
+            hop = _hop(request.request_id, entry)
+            if hop is not None and (hop.node, hop.did) not in known:
+                turn.add_hop_of(hop)
+
+
+def standing_attempt(attempts: Iterable[AttemptRecord]) -> AttemptRecord | None:
+    """Return the attempt that speaks for its request while nobody waits.
+
+    The owner's before a forwarded one before a stranger's; with a ticket before
+    without: an empty ticket never replaces another; then the newest.
+    """
+    is_open = [a for a in attempts if a.state in OPEN_ATTEMPT_STATES]
+    return max(is_open, key=_standing, default=None)
+
+
+def is_settled(request: RequestRecord) -> bool:
+    """Whether a request has its certificate."""
+    return request.state in SETTLED_STATES
+
+
+_ORIGINS = {Origin.DIRECT: 2, Origin.RELAYED: 1, Origin.POSTED: 0}
+
+
+def _standing(attempt: AttemptRecord) -> tuple[int, bool, float]:
+    return _ORIGINS[attempt.origin], bool(attempt.ticket), attempt.asked_at
+
+
+def _ahead_of(
+    attempt: AttemptRecord, attempts: Iterable[AttemptRecord]
+) -> list[AttemptRecord]:
+    """Return the open attempts with a ticket that one without has to wait for.
+
+    A real parent keeps one ticket a request: forwarding the empty one after the
+    other would erase it there. Nobody waits for an attempt that proves less than
+    its own: a stranger's ticket does not keep the owner back.
+    """
+    if attempt.ticket:
+        return []
+    rank = _ORIGINS[attempt.origin]
+    return [
+        a
+        for a in attempts
+        if a.ticket and a.state in OPEN_ATTEMPT_STATES and _ORIGINS[a.origin] >= rank
+    ]
+
+
+def _pending_text(link: LinkState, request: RequestRecord) -> str:
+    return (
+        f"The certificate request for '{request.cn}' is kept and was forwarded "
+        f"to {link.name}, which has not decided yet. Ask again, or approve it "
+        "on the signer."
+    )
+
+
+def _text(value: object) -> str:
+    return value[:_FACT_CHARS_MAX] if isinstance(value, str) else ""
+
+
+def _hop(request_id: str, entry: object) -> HopRecord | None:
+    if not isinstance(entry, Mapping):
+        return None
+    node, did = _text(entry.get("node")), _text(entry.get("did"))
+    at = entry.get("at")
+    if not node or did not in set(HopDid) or isinstance(at, bool):
+        return None
+    if not isinstance(at, int | float) or not math.isfinite(at):
+        return None
+    return HopRecord(request_id=request_id, node=node, did=did, at=WallTime(float(at)))

@@ -1,0 +1,94 @@
+"""What the enrollment core knows about its node, and its limits with reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from icefloe.cluster.zones import ZoneTree
+from icefloe.pki.trust import TrustAnchor
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentLimits:
+    """Bounds and hold times, in seconds unless named otherwise."""
+
+    # A requester with an id and a ticket waits this long on its connection.
+    # Icinga's own client waits 20 s happily (ran); stay well below.
+    hold_ticketed: float = 15.0
+    # A member (a relay below us) waits longer: it holds nobody's terminal.
+    hold_member: float = 60.0
+    # With no parent connected, a moment's grace for a link that is coming back.
+    hold_parentless: float = 2.0
+    # A parent that says nothing for so long is passed over for another one.
+    parent_silence: float = 2.0
+    # With no other parent, the same one is asked again only after so long: a
+    # real Icinga signer signs anew at every ask (two serials, ran).
+    parent_silence_alone: float = 15.0
+    # Intervals of asking a parent again after "pending" (it answers only when
+    # asked), then `poll_steady` for `poll_steady_for`, then `poll_slow`.
+    poll_first: tuple[float, ...] = (0.25, 0.5, 1.0)
+    poll_steady: float = 1.0
+    poll_steady_for: float = 600.0
+    poll_slow: float = 10.0
+    # An Icefloe parent pushes; asking it again is a safety net only.
+    poll_icefloe: float = 10.0
+    # At most so many repeated asks a second to one parent: a real master serves
+    # about 780 (measured), monitoring must not feel us.
+    polls_per_second: float = 100.0
+    # Unfinished requests kept; beyond it new ones are refused with "later".
+    open_requests_max: int = 20_000
+    # Attempts kept for one request: a roll-out that tries tickets or remade
+    # certificates needs a handful.
+    attempts_max: int = 16
+    # Anonymous connections held for an approval.
+    held_links_max: int = 2_000
+    # Askers waiting on one anonymous connection, and on one member's.
+    waiters_anonymous_max: int = 8
+    waiters_member_max: int = 20_000
+    # An unfinished request nobody asks about is forgotten (as Icinga: 7 days).
+    request_lifetime: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class OwnIdentity:
+    """This node's own certificate as the daemon sees it.
+
+    Attributes:
+        certificate: the certificate the node runs with, self-signed or issued.
+        ticket: the ticket kept by `node setup`, or "".
+    """
+
+    certificate: x509.Certificate
+    ticket: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentSettings:
+    """What one node's core stands on. Replaced whole at a reload.
+
+    Attributes:
+        node_name: our endpoint name, or the gateway's name.
+        tree: zones and endpoints; None for a memberless gateway.
+        anchor: the CA we trust; None until this node has one.
+        issuer: the CA certificate (`ca/ca.crt`) whose key this node holds; None
+            on a relay.
+        checks_tickets: a ticket salt is configured at this signer.
+        reserved_names: names a ticket may sign only the first key of.
+        own: this node's identity, when the daemon is to enroll or renew it.
+    """
+
+    node_name: str
+    tree: ZoneTree | None
+    anchor: TrustAnchor | None
+    issuer: x509.Certificate | None = None
+    checks_tickets: bool = False
+    reserved_names: frozenset[str] = frozenset()
+    own: OwnIdentity | None = None
+    limits: EnrollmentLimits = field(default_factory=EnrollmentLimits)
+
+    @property
+    def signs(self) -> bool:
+        """Whether this node holds the CA key."""
+        return self.issuer is not None

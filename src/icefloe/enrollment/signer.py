@@ -1,0 +1,401 @@
+"""The signer: cheap checks, the ticket, the decision, the intent, the signature.
+
+Every certificate passes through the same steps, each its own turn, so that a
+crash between any two of them loses nothing and signs nothing twice:
+
+    considered -> (ticket checked) -> decided and intended -> signed -> issued
+
+The decision and the intent (serial and to-be-signed bytes) are one turn: there
+is never a certificate without a recorded decision, and signing the same bytes
+again after a crash yields the same certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from icefloe.doors import WallTime
+from icefloe.enrollment.answers import Responder
+from icefloe.enrollment.commands import CheckTicket, Level, Sign
+from icefloe.enrollment.events import LinkId, Signed, SigningFailed, TicketChecked
+from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.model import (
+    OPEN_ATTEMPT_STATES,
+    AttemptRecord,
+    AttemptState,
+    CertificateRecord,
+    DecisionKind,
+    DecisionRecord,
+    IntentRecord,
+    Refusal,
+    RequestRecord,
+    RequestState,
+    serial_text,
+)
+from icefloe.enrollment.policy import Gate, gate, reserved_gate
+from icefloe.enrollment.reasons import HopDid, Reason
+from icefloe.enrollment.settings import EnrollmentSettings
+from icefloe.enrollment.turn import Turn
+from icefloe.enrollment.waiters import Waiters
+from icefloe.pki.certificates import key_id
+from icefloe.pki.errors import PKIError, ReasonCode
+from icefloe.pki.keys import require_supported
+from icefloe.pki.profiles import (
+    BACKDATE,
+    LEAF_LIFETIME,
+    SERIAL_BYTES,
+    assemble,
+    leaf_tbs,
+    serial_from,
+)
+from icefloe.pki.trust import verify_issued
+
+
+class Signer:
+    """Decides and signs at a node that holds the CA key."""
+
+    def __init__(
+        self,
+        *,
+        responder: Responder,
+        waiters: Waiters,
+        links: Mapping[LinkId, LinkState],
+    ) -> None:
+        """Answer through the given responder."""
+        self._responder = responder
+        self._waiters = waiters
+        self._links = links
+        # Tickets being compared and intents being signed right now. Not
+        # persistent: after a restart both are started again from the ledger.
+        self._checking: set[str] = set()
+        self._signing: set[str] = set()
+        self.settings: EnrollmentSettings
+
+    # -- an attempt --------------------------------------------------------------
+
+    def consider(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> None:
+        """Begin or continue with what an attempt asks for."""
+        if request.state in (RequestState.DECIDED, RequestState.INTENDED):
+            self.proceed(turn, request)
+        elif request.renews and _chains(attempt, self.settings, turn.now.wall):
+            # The presented certificate is ours and valid: its key renews it.
+            self._decide(turn, request, DecisionKind.RENEWAL, attempt)
+        elif attempt.ticket and self.settings.checks_tickets:
+            if attempt.attempt_id not in self._checking:
+                self._checking.add(attempt.attempt_id)
+                turn.order(CheckTicket(attempt.attempt_id, request.cn, attempt.ticket))
+        else:
+            self._await_approval(turn, request, attempt, None)
+
+    def ticket_checked(self, turn: Turn, event: TicketChecked) -> None:
+        """The comparison of a ticket ended."""
+        self._checking.discard(event.attempt_id)
+        attempt = turn.attempt(event.attempt_id)
+        request = turn.request(attempt.request_id) if attempt else None
+        if attempt is None or request is None:
+            return  # forgotten or removed meanwhile
+        if attempt.state not in OPEN_ATTEMPT_STATES:
+            return  # another attempt got the certificate
+        if request.state in (RequestState.DECIDED, RequestState.INTENDED):
+            return  # its certificate is under way
+        if not event.valid:
+            self._wrong_ticket(turn, request, attempt)
+            return
+        if request.state is RequestState.REMOVED:
+            return  # an administrator's word stands above a ticket
+        needs = self._gate(turn, request, attempt)
+        if needs is not None:
+            self._await_approval(turn, request, attempt, needs)
+        else:
+            self._decide(turn, request, DecisionKind.TICKET, attempt)
+
+    def _wrong_ticket(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> None:
+        name = self.settings.node_name
+        refusal = Refusal(
+            reason=Reason.WRONG_TICKET.value,
+            text=(
+                f"{name} refused the certificate request for '{request.cn}': "
+                "the ticket is not valid for this name. Create a new one on "
+                f"{name} (pki ticket --cn '{request.cn}') and ask again."
+            ),
+            hop=name,
+        )
+        turn.settle_attempt(attempt, AttemptState.REFUSED, refusal=refusal)
+        turn.add_hop(request.request_id, HopDid.REFUSED)
+        turn.log(
+            Level.WARNING,
+            "request refused",
+            reason=refusal.reason,
+            cn=request.cn,
+            request=request.request_id,
+            via=attempt.via,
+        )
+        waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+        self._responder.refuse(turn, waiters, refusal)
+
+    def _gate(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> Gate | None:
+        forwarder = next(
+            (s.peer for s in self._links.values() if s.name == attempt.via), None
+        )
+        return gate(
+            cn=request.cn,
+            key_id=request.key_id,
+            origin=attempt.origin,
+            forwarder=forwarder,
+            known_key=turn.ledger.known_key(request.cn),
+            reserved_names=self.settings.reserved_names,
+            tree=self.settings.tree,
+        ) or self._revoked_gate(turn, request)
+
+    def _revoked_gate(self, turn: Turn, request: RequestRecord) -> Gate | None:
+        anchor = self.settings.anchor
+        if anchor is None or not request.renews:
+            return None
+        serial, at = int(request.renews, 16), datetime.fromtimestamp(turn.now.wall, UTC)
+        problems = (each.problem(serial, at) for each in anchor.revocation_lists)
+        if not any(p is not None and p.code is ReasonCode.REVOKED for p in problems):
+            return None
+        text = f"the last certificate of this key for '{request.cn}' was revoked"
+        return Gate(Reason.REVOKED_KEY, text, needs_reserved=True)
+
+    def _await_approval(
+        self,
+        turn: Turn,
+        request: RequestRecord,
+        attempt: AttemptRecord,
+        needs: Gate | None,
+    ) -> None:
+        note = needs.text if needs else ""
+        if request.state is not RequestState.AWAITING_APPROVAL:
+            turn.add_hop(request.request_id, HopDid.PENDING)
+            turn.log(
+                Level.INFO,
+                "request awaits approval",
+                cn=request.cn,
+                request=request.request_id,
+                fingerprint=attempt.fingerprint,
+                via=attempt.via,
+                note=note,
+            )
+        turn.move(request, RequestState.AWAITING_APPROVAL, note=note or request.note)
+        turn.settle_attempt(attempt, AttemptState.PENDING)
+        text = (
+            f"The certificate request for '{request.cn}' is pending: it awaits "
+            f"approval on {self.settings.node_name}" + (f" ({note})." if note else ".")
+        )
+        waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+        self._responder.say_pending(
+            turn,
+            waiters,
+            reason=needs.reason if needs else Reason.AWAITING_APPROVAL,
+            text=text,
+        )
+
+    # -- a decision --------------------------------------------------------------
+
+    def _decide(
+        self,
+        turn: Turn,
+        request: RequestRecord,
+        kind: DecisionKind,
+        attempt: AttemptRecord,
+    ) -> None:
+        turn.store_decision(
+            DecisionRecord(
+                request_id=request.request_id,
+                kind=kind,
+                actor=self.settings.node_name,
+                at=turn.now.wall,
+                attempt_id=attempt.attempt_id,
+            )
+        )
+        decided = turn.move(request, RequestState.DECIDED)
+        self.proceed(turn, decided)
+
+    def proceed(self, turn: Turn, request: RequestRecord) -> None:
+        """Take a decided or intended request one step towards its signature."""
+        if request.state is RequestState.DECIDED:
+            request = self._intend(turn, request)
+        if request.state is not RequestState.INTENDED:
+            return
+        intent = turn.intent(request.request_id)
+        issuer = self.settings.issuer
+        if intent is None or issuer is None:
+            return
+        if request.request_id in self._signing:
+            return
+        if intent.ca_key_id != key_id(issuer):
+            turn.log(
+                Level.ERROR,
+                "intent belongs to another CA key",
+                cn=request.cn,
+                request=request.request_id,
+                serial=intent.serial,
+            )
+            return
+        self._signing.add(request.request_id)
+        turn.order(Sign(request.request_id, intent.tbs))
+
+    def _intend(self, turn: Turn, request: RequestRecord) -> RequestRecord:
+        issuer = self.settings.issuer
+        attempts = turn.attempts(request.request_id)
+        decision = turn.decision(request.request_id)
+        if issuer is None or not attempts or decision is None:
+            return request
+        if decision.kind is DecisionKind.APPROVAL and not decision.reserved:
+            needs = self._approval_gate(turn, request)
+            if needs is not None:
+                # The commands check this too; the core trusts no command.
+                turn.log(
+                    Level.ERROR,
+                    "approval without --reserved is not carried out",
+                    cn=request.cn,
+                    request=request.request_id,
+                )
+                return request
+        presented = x509.load_der_x509_certificate(attempts[-1].certificate)
+        serial = serial_from(turn.entropy.bytes(SERIAL_BYTES))
+        try:
+            tbs = leaf_tbs(
+                cn=request.cn,
+                public_key=require_supported(presented.public_key()),
+                issuer=issuer,
+                serial=serial,
+                not_before=WallTime(turn.now.wall - BACKDATE),
+                not_after=WallTime(turn.now.wall + LEAF_LIFETIME),
+            )
+        except PKIError as error:
+            self._fault(turn, request, str(error))
+            return request
+        turn.store_intent(
+            IntentRecord(
+                request_id=request.request_id,
+                serial=serial_text(serial),
+                tbs=tbs,
+                ca_key_id=key_id(issuer),
+                at=turn.now.wall,
+            )
+        )
+        return turn.move(request, RequestState.INTENDED)
+
+    def _approval_gate(self, turn: Turn, request: RequestRecord) -> Gate | None:
+        return reserved_gate(
+            cn=request.cn,
+            key_id=request.key_id,
+            known_key=turn.ledger.known_key(request.cn),
+            reserved_names=self.settings.reserved_names,
+        ) or self._revoked_gate(turn, request)
+
+    # -- a signature --------------------------------------------------------------
+
+    def signed(self, turn: Turn, event: Signed) -> CertificateRecord | None:
+        """The CA key signed: verify against the trust anchor, then release.
+
+        Returns:
+            The certificate to hand out, or None when it must not be.
+        """
+        self._signing.discard(event.request_id)
+        request = turn.request(event.request_id)
+        intent = turn.intent(event.request_id)
+        issuer = self.settings.issuer
+        anchor = self.settings.anchor
+        if request is None or intent is None or issuer is None or anchor is None:
+            return None
+        if request.state is not RequestState.INTENDED:
+            return None
+        try:
+            certificate = assemble(
+                intent.tbs, event.signature, require_supported(issuer.public_key())
+            )
+            verify_issued(
+                certificate,
+                cn=request.cn,
+                key_id=request.key_id,
+                anchor=anchor,
+                at=turn.now.wall,
+            )
+        except PKIError as error:
+            self._fault(turn, request, f"the signed certificate is unusable: {error}")
+            return None
+        return self._issue(turn, request, certificate)
+
+    def _issue(
+        self, turn: Turn, request: RequestRecord, certificate: x509.Certificate
+    ) -> CertificateRecord:
+        record = CertificateRecord(
+            serial=serial_text(certificate.serial_number),
+            request_id=request.request_id,
+            certificate=_der(certificate),
+            source=self.settings.node_name,
+            at=turn.now.wall,
+        )
+        turn.store_certificate(record)
+        turn.move(request, RequestState.ISSUED)
+        turn.remember_key(cn=request.cn, key_id=request.key_id, how="issued")
+        turn.add_hop(request.request_id, HopDid.SIGNED)
+        turn.log(
+            Level.INFO,
+            "certificate issued",
+            cn=request.cn,
+            request=request.request_id,
+            serial=record.serial,
+        )
+        return record
+
+    def signing_failed(self, turn: Turn, event: SigningFailed) -> None:
+        """The CA key could not be used; the intent stays and is tried again."""
+        self._signing.discard(event.request_id)
+        request = turn.request(event.request_id)
+        if request is not None:
+            self._fault(turn, request, event.detail)
+
+    def _fault(self, turn: Turn, request: RequestRecord, detail: str) -> None:
+        name = self.settings.node_name
+        turn.log(
+            Level.CRITICAL,
+            "signing failed",
+            cn=request.cn,
+            request=request.request_id,
+            detail=detail,
+        )
+        refusal = Refusal(
+            reason=Reason.SIGNER_FAULT.value,
+            text=(
+                f"{name} could not sign the certificate for '{request.cn}' "
+                "because of a fault of its own; see its log. The request is kept."
+            ),
+            hop=name,
+            retry_after=60.0,
+        )
+        waiters = self._waiters.of_request(request.request_id)
+        self._responder.refuse(turn, waiters, refusal)
+
+    # -- another life ---------------------------------------------------------------
+
+    def forget_running(self, request_ids: set[str] | None = None) -> None:
+        """Forget what is being checked and signed: it is started again."""
+        if request_ids is None:
+            self._signing.clear()
+        else:
+            self._signing -= request_ids
+        self._checking.clear()
+
+
+def _chains(attempt: AttemptRecord, settings: EnrollmentSettings, at: WallTime) -> bool:
+    anchor = settings.anchor
+    presented = x509.load_der_x509_certificate(attempt.certificate)
+    return anchor is not None and anchor.is_signed(presented, at)
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(Encoding.DER)

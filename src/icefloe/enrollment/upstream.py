@@ -1,0 +1,275 @@
+"""The relay: takes attempts to a parent and asks again until answered.
+
+An *errand* is one attempt on its way up. It is asked of one connected parent;
+of the next one only after "pending", an error, a disconnect or silence; when
+all parents have been asked it rests and starts over. A real Icinga parent
+answers only when it is asked, so the rests are short at first and the repeated
+asks are spread: at most `polls_per_second` to one parent.
+
+Errands are not persistent state: the attempt is (in the ledger), and from it
+the errand is made again when a parent connects.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from icefloe.doors import MonotonicTime, Now
+from icefloe.enrollment.commands import Ask
+from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.model import AttemptRecord
+from icefloe.enrollment.settings import EnrollmentLimits
+from icefloe.enrollment.turn import Turn
+from icefloe.pki.certificates import to_pem
+from icefloe.wire.catalogue import RequestCertificate
+
+
+@dataclass(slots=True, eq=False)
+class Errand:
+    """One attempt on its way up.
+
+    Attributes:
+        asked: parents asked in this round.
+        waiting_on: calls without an answer yet, and the parents they went to.
+        rounds: how many rounds ended without a decision.
+        due: when to act next (ask, or give up on silence); None: at rest until
+            a parent connects.
+        has_slot: `due` is its turn among the repeated asks to a parent.
+    """
+
+    attempt_id: str
+    request_id: str
+    asked: set[LinkId] = field(default_factory=set)
+    waiting_on: dict[str, LinkId] = field(default_factory=dict)
+    rounds: int = 0
+    pending_since: MonotonicTime | None = None
+    due: MonotonicTime | None = None
+    has_slot: bool = False
+
+
+class Upstream:
+    """All errands of a relay."""
+
+    def __init__(
+        self, *, links: Mapping[LinkId, LinkState], limits: EnrollmentLimits
+    ) -> None:
+        """Begin with none."""
+        self.limits = limits
+        self._links = links
+        self._errands: dict[str, Errand] = {}
+        self._calls: dict[str, Errand] = {}
+        self._due: list[tuple[float, int, Errand]] = []
+        self._slots: dict[LinkId, MonotonicTime] = {}
+        self._order = itertools.count()
+        self._call_numbers = itertools.count(1)
+
+    # -- from the core ----------------------------------------------------------
+
+    def knows(self, attempt_id: str) -> bool:
+        """Whether an attempt is on its way."""
+        return attempt_id in self._errands
+
+    def __len__(self) -> int:
+        """Return how many attempts are on their way."""
+        return len(self._errands)
+
+    @property
+    def asks(self) -> int:
+        """How many calls to parents have no answer yet."""
+        return len(self._calls)
+
+    @property
+    def reminders(self) -> int:
+        """How many moments to act at are kept, outdated ones included."""
+        return len(self._due)
+
+    def begin(self, turn: Turn, attempt: AttemptRecord) -> bool:
+        """Take an attempt up, now if a parent is connected.
+
+        Returns:
+            Whether it was asked of a parent at once.
+        """
+        errand = self._errands.get(attempt.attempt_id)
+        if errand is None:
+            errand = Errand(attempt.attempt_id, attempt.request_id)
+            self._errands[attempt.attempt_id] = errand
+        elif errand.waiting_on:
+            return True  # the answer under way serves this asker too
+        return self._ask_next(turn, errand, attempt)
+
+    def resume(self, attempt: AttemptRecord, now: Now) -> None:
+        """Take up an attempt of an earlier life, at the spread rate."""
+        errand = self._errands.get(attempt.attempt_id)
+        if errand is None:
+            errand = Errand(attempt.attempt_id, attempt.request_id, rounds=1)
+            self._errands[attempt.attempt_id] = errand
+        if not errand.waiting_on:
+            errand.asked.clear()
+            self._schedule(errand, now.mono)
+
+    def end(self, attempt_id: str) -> None:
+        """Forget an errand: it is answered, or nobody needs it."""
+        errand = self._errands.pop(attempt_id, None)
+        if errand is not None:
+            errand.due = None
+            for call in errand.waiting_on:
+                self._calls.pop(call, None)
+            errand.waiting_on.clear()
+
+    def end_all(self) -> None:
+        """Forget every errand: they are to be made again from the ledger."""
+        for attempt_id in list(self._errands):
+            self.end(attempt_id)
+
+    def link_down(self, link: LinkId, now: Now) -> list[str]:
+        """A connection ended: what was asked on it is asked again.
+
+        Returns:
+            The attempts that were under way on it.
+        """
+        self._slots.pop(link, None)
+        lost = []
+        for errand in self._errands.values():
+            errand.asked.discard(link)
+            calls = [c for c, on in errand.waiting_on.items() if on == link]
+            for call in calls:
+                del errand.waiting_on[call]
+                self._calls.pop(call, None)
+            if calls:
+                lost.append(errand.attempt_id)
+                if not errand.waiting_on:
+                    self._schedule(errand, now.mono)
+        return lost
+
+    def attempt_of(self, call: str, link: LinkId) -> str | None:
+        """Return the attempt that a call belongs to; None for a strange call."""
+        errand = self._calls.get(call)
+        if errand is None or errand.waiting_on.get(call) != link:
+            return None
+        return errand.attempt_id
+
+    def undecided(self, turn: Turn, call: str, attempt: AttemptRecord) -> bool:
+        """A parent said "pending" or failed: the next parent, or a rest.
+
+        Returns:
+            Whether another parent was asked at once.
+        """
+        errand = self._calls.pop(call)
+        link = errand.waiting_on.pop(call)
+        if errand.waiting_on:
+            return True
+        if errand.pending_since is None:
+            errand.pending_since = turn.now.mono
+        if self._choose(errand) is not None:
+            return self._ask_next(turn, errand, attempt)
+        self._rest(errand, turn.now, self._links.get(link))
+        return False
+
+    def take_due(self, now: Now) -> list[Errand]:
+        """Return the errands whose time has come, each once, in order."""
+        ready = []
+        while self._due and self._due[0][0] <= now.mono:
+            at, _, errand = heapq.heappop(self._due)
+            if errand.due == at and errand.attempt_id in self._errands:
+                errand.due = None
+                ready.append(errand)
+        return ready
+
+    def ask_again(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> None:
+        """Act on a due errand: silence is passed over, a rest is over."""
+        if errand.waiting_on and self._choose(errand) is None:
+            # Silence of the only parents. Their calls stay valid: a late answer
+            # is as good as a new one.
+            errand.asked.clear()
+        elif not errand.waiting_on:
+            errand.asked.clear()
+        link = self._choose(errand)
+        if link is None:
+            return
+        if errand.has_slot or self._take_slot(errand, link.link, turn.now.mono):
+            errand.has_slot = False
+            self._ask_next(turn, errand, attempt)
+
+    @property
+    def next_deadline(self) -> MonotonicTime | None:
+        """When `take_due` will have something."""
+        while self._due:
+            at, _, errand = self._due[0]
+            if errand.due == at and errand.attempt_id in self._errands:
+                return MonotonicTime(at)
+            heapq.heappop(self._due)
+        return None
+
+    # -- inside -------------------------------------------------------------------
+
+    def _choose(self, errand: Errand) -> LinkState | None:
+        for state in self._links.values():
+            if state.upstream and state.link not in errand.asked:
+                return state
+        return None
+
+    def _take_slot(self, errand: Errand, link: LinkId, now: MonotonicTime) -> bool:
+        """Reserve a parent's next free slot; true when that is now."""
+        slot = max(self._slots.get(link, now), now)
+        self._slots[link] = MonotonicTime(slot + 1.0 / self.limits.polls_per_second)
+        if slot <= now:
+            return True
+        self._schedule(errand, MonotonicTime(slot))
+        errand.has_slot = True
+        return False
+
+    def _ask_next(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> bool:
+        state = self._choose(errand)
+        if state is None and not errand.waiting_on:
+            errand.asked.clear()
+            state = self._choose(errand)
+        if state is None:
+            return False
+        now = turn.now.mono
+        call = f"{attempt.attempt_id}.{next(self._call_numbers)}"
+        errand.asked.add(state.link)
+        errand.waiting_on[call] = state.link
+        self._calls[call] = errand
+        turn.order(Ask(state.link, call, _params(attempt)))
+        silence = (
+            self.limits.parent_silence
+            if self._choose(errand) is not None
+            else self.limits.parent_silence_alone
+        )
+        self._schedule(errand, MonotonicTime(now + silence))
+        return True
+
+    def _rest(self, errand: Errand, now: Now, last: LinkState | None) -> None:
+        errand.rounds += 1
+        errand.asked.clear()
+        limits = self.limits
+        if last is not None and last.icefloe:
+            pause = limits.poll_icefloe
+        elif errand.rounds <= len(limits.poll_first):
+            pause = limits.poll_first[errand.rounds - 1]
+        elif now.mono - (errand.pending_since or now.mono) < limits.poll_steady_for:
+            pause = limits.poll_steady
+        else:
+            pause = limits.poll_slow
+        self._schedule(errand, MonotonicTime(now.mono + pause))
+
+    def _schedule(self, errand: Errand, at: MonotonicTime) -> None:
+        errand.due = at
+        errand.has_slot = False
+        heapq.heappush(self._due, (at, next(self._order), errand))
+
+
+def _params(attempt: AttemptRecord) -> RequestCertificate:
+    certificate = x509.load_der_x509_certificate(attempt.certificate)
+    return RequestCertificate(
+        ticket=attempt.ticket,
+        cert_request=to_pem(certificate),
+        requestor_ca=attempt.requestor_ca,
+        icefloe=None,
+    )

@@ -1,0 +1,159 @@
+"""Who waits for which request, on which connection, until when.
+
+Waiting is not persistent state: the wish is in the ledger, the connection is
+not. After a restart requesters ask again and wait anew.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from icefloe.doors import MonotonicTime
+from icefloe.enrollment.events import CallId, LinkId
+
+_K = TypeVar("_K", bound=Hashable)
+
+
+@dataclass(slots=True, eq=False)
+class Waiter:
+    """One asker that has not had its last word yet.
+
+    Attributes:
+        call: the id to answer; None for one that asked without, or that was
+            told "pending" and may be pushed to.
+        member: asked on a member's link.
+        ticketed: asked with a ticket.
+        until: when its hold ends and it is told "pending"; None: it waits as
+            long as its connection lives.
+    """
+
+    link: LinkId
+    call: CallId | None
+    request_id: str
+    attempt_id: str
+    fingerprint: str
+    member: bool
+    ticketed: bool
+    until: MonotonicTime | None
+    gone: bool = False
+
+
+class Waiters:
+    """All waiters, findable by request, by link and by deadline."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._by_request: dict[str, dict[Waiter, None]] = {}
+        self._by_link: dict[LinkId, dict[Waiter, None]] = {}
+        self._deadlines: list[tuple[float, int, Waiter]] = []
+        self._order = itertools.count()
+
+    def add(self, waiter: Waiter) -> None:
+        """Add a waiter; one without an id replaces its own earlier asking."""
+        if waiter.call is None:
+            for other in list(self._by_link.get(waiter.link, ())):
+                if other.call is None and other.attempt_id == waiter.attempt_id:
+                    self.remove(other)
+        self._by_request.setdefault(waiter.request_id, {})[waiter] = None
+        self._by_link.setdefault(waiter.link, {})[waiter] = None
+        self._remind(waiter)
+
+    def shorten(self, waiter: Waiter, until: MonotonicTime) -> None:
+        """End a waiter's hold no later than the given time."""
+        if waiter.until is None or waiter.until > until:
+            waiter.until = until
+            self._remind(waiter)
+
+    def of_request(self, request_id: str) -> list[Waiter]:
+        """Return a request's waiters, in the order they came."""
+        return list(self._by_request.get(request_id, ()))
+
+    def of_attempt(self, request_id: str, attempt_id: str) -> list[Waiter]:
+        """Return an attempt's waiters, in the order they came."""
+        return [
+            waiter
+            for waiter in self._by_request.get(request_id, ())
+            if waiter.attempt_id == attempt_id
+        ]
+
+    def of_link(self, link: LinkId) -> list[Waiter]:
+        """Return everyone who waits on a connection."""
+        return list(self._by_link.get(link, ()))
+
+    def count_on(self, link: LinkId) -> int:
+        """Return how many wait on a connection."""
+        return len(self._by_link.get(link, ()))
+
+    def request_ids(self) -> Iterator[str]:
+        """Return the requests somebody waits for."""
+        return iter(list(self._by_request))
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return sum(map(len, self._by_link.values()))
+
+    @property
+    def reminders(self) -> int:
+        """How many deadlines are kept, those of waiters that are gone included."""
+        return len(self._deadlines)
+
+    def remove(self, waiter: Waiter) -> None:
+        """Forget a waiter that had its last word."""
+        if waiter.gone:
+            return
+        waiter.gone = True
+        _drop(self._by_request, waiter.request_id, waiter)
+        _drop(self._by_link, waiter.link, waiter)
+
+    def remove_link(self, link: LinkId) -> list[Waiter]:
+        """Forget everyone on a connection that ended; returns them."""
+        lost = list(self._by_link.get(link, ()))
+        for waiter in lost:
+            self.remove(waiter)
+        return lost
+
+    def expired(self, now: MonotonicTime) -> list[Waiter]:
+        """Return the waiters whose hold ended, each once; they stay until removed."""
+        # Whoever was reminded of twice (its hold was shortened) is due once.
+        due: dict[Waiter, None] = {}
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, _, waiter = heapq.heappop(self._deadlines)
+            # A shortened hold leaves its older, later reminder behind.
+            if waiter.gone or waiter.until is None:
+                continue
+            if waiter.until <= now:
+                due[waiter] = None
+        return list(due)
+
+    def remind_again(self) -> None:
+        """Make the reminders anew: those of `expired` may have come to nothing."""
+        self._deadlines.clear()
+        for waiters in self._by_link.values():
+            for waiter in waiters:
+                self._remind(waiter)
+
+    @property
+    def next_deadline(self) -> MonotonicTime | None:
+        """When the next hold ends."""
+        while self._deadlines:
+            at, _, waiter = self._deadlines[0]
+            if not waiter.gone and waiter.until is not None and waiter.until <= at:
+                return MonotonicTime(at)
+            heapq.heappop(self._deadlines)
+        return None
+
+    def _remind(self, waiter: Waiter) -> None:
+        if waiter.until is not None:
+            entry = (waiter.until, next(self._order), waiter)
+            heapq.heappush(self._deadlines, entry)
+
+
+def _drop(index: dict[_K, dict[Waiter, None]], key: _K, waiter: Waiter) -> None:
+    remaining = index[key]
+    del remaining[waiter]
+    if not remaining:
+        del index[key]

@@ -1,0 +1,178 @@
+"""The daemon's own certificate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.enrollment.playbook import (
+    DAY,
+    START,
+    Bench,
+    ca,
+    issued_certificate,
+    key,
+    none_of,
+    only,
+    pending_result,
+    refused_result,
+    relay,
+    request_certificate,
+    signed_result,
+    ticket_for,
+)
+
+from icefloe.doors import WallTime
+from icefloe.enrollment import commands as cmd
+from icefloe.enrollment import events as ev
+from icefloe.enrollment.settings import OwnIdentity
+from icefloe.pki.certificates import load_pem, to_pem
+from icefloe.pki.profiles import ca_certificate
+from icefloe.wire.catalogue import CertificateResult
+
+OWN = request_certificate("s1", 40)
+NEW = issued_certificate("s1", 40, serial=900)
+
+
+def unsigned(**changes: object) -> Bench:
+    own = OwnIdentity(certificate=OWN, ticket=ticket_for("s1"))
+    return relay(own=own, **changes)
+
+
+def up(bench: Bench, *, icefloe: bool = False) -> cmd.Ask:
+    bench.parent(icefloe=icefloe)
+    return next(c for c in bench.said if isinstance(c, cmd.Ask))
+
+
+def test_a_self_signed_daemon_asks_its_parent_with_its_ticket() -> None:
+    ask = up(unsigned())
+    assert ask.params.ticket == ticket_for("s1")
+    assert ask.params.cert_request == ""
+
+
+def test_a_signed_daemon_asks_nothing() -> None:
+    own = OwnIdentity(certificate=NEW)
+    bench = relay(own=own)
+    bench.parent()
+    assert none_of(cmd.Ask, bench.said)
+
+
+def test_a_due_certificate_is_asked_for_anew() -> None:
+    old = issued_certificate("s1", 40, days_left=10)
+    assert up(relay(own=OwnIdentity(certificate=old)))
+
+
+def test_the_answer_is_installed() -> None:
+    bench = unsigned()
+    ordered = bench.answer_ask(up(bench), signed_result(NEW))
+    install = only(cmd.InstallIdentity, ordered)
+    assert load_pem(install.certificate) == NEW
+    assert to_pem(NEW)[40:80] not in repr(install)
+
+
+def test_a_pushed_certificate_for_our_key_is_installed_once() -> None:
+    bench = unsigned()
+    parent = up(bench).link
+    assert only(cmd.InstallIdentity, bench.update(parent, NEW, request="ab"))
+    assert none_of(cmd.InstallIdentity, bench.update(parent, NEW, request="ab"))
+
+
+def test_a_certificate_pushed_by_a_stranger_is_never_installed() -> None:
+    bench = unsigned()
+    up(bench)
+    for link in (bench.stranger(), bench.child("s2")):
+        assert none_of(cmd.InstallIdentity, bench.update(link, NEW, request="ab"))
+
+
+def test_a_certificate_with_another_name_is_not_installed() -> None:
+    bench = unsigned()
+    other = issued_certificate("agent", 40)
+    ordered = bench.answer_ask(up(bench), signed_result(other))
+    assert none_of(cmd.InstallIdentity, ordered)
+
+
+def test_a_certificate_of_a_foreign_ca_is_not_installed() -> None:
+    bench = unsigned()
+    foreign = issued_certificate("s1", 40, ca_number=1)
+    ask = up(bench)
+    ordered = bench.answer_ask(ask, replace(signed_result(foreign), ca=to_pem(ca(1))))
+    assert none_of(cmd.InstallIdentity, ordered)
+
+
+def test_a_renewed_ca_certificate_is_taken_over_with_it() -> None:
+    bench = unsigned()
+    heir = ca_certificate(
+        key(9_000),
+        serial=7_777,
+        not_before=WallTime(START - DAY),
+        not_after=WallTime(START + 9_000 * DAY),
+    )
+    ordered = bench.answer_ask(up(bench), replace(signed_result(NEW), ca=to_pem(heir)))
+    assert load_pem(only(cmd.InstallIdentity, ordered).ca) == heir
+
+
+def test_a_pending_answer_is_asked_again_soon() -> None:
+    bench = unsigned()
+    assert none_of(cmd.Ask, bench.answer_ask(up(bench), pending_result()))
+    assert only(cmd.Ask, bench.pass_time(1.0))
+
+
+def test_an_icefloe_parent_is_asked_again_rarely() -> None:
+    bench = unsigned()
+    bench.answer_ask(up(bench, icefloe=True), pending_result())
+    assert none_of(cmd.Ask, bench.pass_time(9.0))
+    assert only(cmd.Ask, bench.pass_time(1.1))
+
+
+def test_after_long_waiting_a_real_parent_is_asked_rarely_too() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    bench.pass_time(700)
+    bench.answer_ask(ask, pending_result())
+    assert none_of(cmd.Ask, bench.pass_time(9.0))
+
+
+def test_a_refusal_is_logged_with_what_to_do_and_asked_again_later() -> None:
+    bench = unsigned()
+    ordered = bench.answer_ask(up(bench), refused_result(text="wrong ticket"))
+    log = only(cmd.Log, ordered)
+    assert log.level is cmd.Level.ERROR
+    assert log.fields["detail"] == "wrong ticket"
+    assert none_of(cmd.Ask, bench.pass_time(59))
+    assert only(cmd.Ask, bench.pass_time(2))
+
+
+def test_a_failed_ask_is_tried_again() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    bench.tell(ev.ParentFailed(ask.link, ask.call, "closed"))
+    assert only(cmd.Ask, bench.pass_time(1.1))
+
+
+def test_a_parent_that_went_away_is_not_waited_for() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    bench.tell(ev.LinkDown(ask.link))
+    again = [c for c in bench.tell(ev.Started()) if isinstance(c, cmd.Ask)]
+    assert again == []
+    bench.parent("m2")
+    assert len([c for c in bench.said if isinstance(c, cmd.Ask)]) == 2
+
+
+def test_an_answer_to_nothing_is_ignored() -> None:
+    bench = unsigned()
+    link = up(bench).link
+    assert bench.tell(ev.ParentAnswered(link, "own.99", signed_result(NEW))) == []
+
+
+def test_a_new_identity_ends_the_asking() -> None:
+    bench = unsigned()
+    bench.answer_ask(up(bench), pending_result())
+    settings = replace(bench.settings, own=OwnIdentity(certificate=NEW))
+    bench.core.reconfigure(settings, bench.now)
+    assert none_of(cmd.Ask, bench.pass_time(60))
+
+
+def test_an_unusable_certificate_in_an_answer_is_not_installed() -> None:
+    bench = unsigned()
+    result = CertificateResult(status_code=0, cert="junk", ca="junk")
+    assert none_of(cmd.InstallIdentity, bench.answer_ask(up(bench), result))
