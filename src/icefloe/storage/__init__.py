@@ -1,0 +1,1 @@
+"""The ledger on SQLite and the files of a node's identity."""
