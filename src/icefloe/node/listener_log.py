@@ -1,0 +1,28 @@
+"""What a listener reports, as log events."""
+
+from __future__ import annotations
+
+from icefloe.enrollment.commands import Level
+from icefloe.node.listener import ConnectionRefused, HandshakeRefused, ListenerEvent
+from icefloe.node.logs import Logger
+
+
+def log_listener_event(log: Logger, event: ListenerEvent) -> None:
+    """Log one event."""
+    match event:
+        case HandshakeRefused():
+            log.log(
+                Level.INFO,
+                "handshake failed",
+                address=str(event.address),
+                detail=str(event.error),
+            )
+        case ConnectionRefused():
+            log.log(
+                Level.WARNING,
+                "connection refused by limit",
+                address=str(event.address),
+                limit=event.limit,
+            )
+        case _:
+            log.log(Level.ERROR, "accepting paused", detail=event.reason)
