@@ -15,6 +15,7 @@ import pytest
 
 from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import (
+    AbandonIntent,
     AddHop,
     ForgetAttempt,
     ForgetRequest,
@@ -438,10 +439,57 @@ class LedgerContract(abc.ABC):
             StoreCertificate(a_certificate("r2", serial="02")),
             StoreCertificate(a_certificate("r3", serial="03", surplus=True)),
         )
-        assert ledger.open_request_count() == 2
+        assert ledger.open_request_count() == 1  # removed ones do not wait
         commit(ledger, StoreRequest(a_request("r1", state=RequestState.INTENDED)))
         commit(ledger, ForgetRequest("r4"))
+        assert ledger.open_request_count() == 0
+        commit(ledger, StoreRequest(a_request("r0", state=RequestState.RECEIVED)))
         assert ledger.open_request_count() == 1
+
+    def test_an_abandoned_intent_leaves_its_request_open_for_another(
+        self, ledger: LedgerWriter
+    ) -> None:
+        commit(
+            ledger,
+            StoreRequest(a_request("r1")),
+            StoreIntent(an_intent("r1", serial="01")),
+        )
+        commit(ledger, AbandonIntent("r1"))
+        assert ledger.intent("r1") is None
+        assert ledger.open_request_count() == 1
+        commit(ledger, StoreIntent(an_intent("r1", serial="02")))
+        assert ledger.open_request_count() == 0
+
+    def test_an_intent_with_a_certificate_is_not_abandoned(
+        self, ledger: LedgerWriter
+    ) -> None:
+        commit(
+            ledger,
+            StoreRequest(a_request("r1")),
+            StoreIntent(an_intent("r1", serial="01")),
+            StoreCertificate(a_certificate("r1", serial="01")),
+        )
+        ledger.begin()
+        with pytest.raises(LedgerUnavailableError):
+            ledger.apply([AbandonIntent("r1")])
+        ledger.rollback()
+        assert ledger.intent("r1") is not None
+
+    def test_an_approved_key_takes_the_place_of_the_first_one(
+        self, ledger: LedgerWriter
+    ) -> None:
+        first, second = a_key(), replace(a_key(), key_id="other")
+        commit(ledger, RememberKey(first), RememberKey(second))
+        assert ledger.known_key(first.cn) == first
+        commit(ledger, RememberKey(second, replaces=True))
+        assert ledger.known_key(first.cn) == second
+
+    def test_decided_requests_do_not_grow_stale(self, ledger: LedgerWriter) -> None:
+        states = (RequestState.REMOVED, RequestState.DECIDED, RequestState.RECEIVED)
+        for number, state in enumerate(states):
+            name = f"r{number}"
+            commit(ledger, StoreRequest(a_request(name, state=state, created=1.0)))
+        assert list(ledger.stale_requests(before=WallTime(9.0), limit=9)) == ["r2"]
 
     def test_stale_requests_are_open_ones_whose_latest_attempt_is_old(
         self, ledger: LedgerWriter

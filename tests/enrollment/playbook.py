@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -41,6 +42,8 @@ from icefloe.wire.catalogue import (
     RequestCertificate,
     UpdateCertificate,
 )
+
+CommandT = TypeVar("CommandT", bound=cmd.Command)
 
 START = WallTime(1_800_000_000.0)
 SALT = "5b4b4d5e"
@@ -351,7 +354,7 @@ def ticket_for(cn: str = "agent") -> str:
 WRONG = "0" * 40
 
 
-def only(kind: type, commands: Sequence[cmd.Command]):
+def only(kind: type[CommandT], commands: Sequence[cmd.Command]) -> CommandT:
     """Return the one command of a kind; fails when there are none or several."""
     found = [command for command in commands if isinstance(command, kind)]
     assert len(found) == 1, [type(c).__name__ for c in commands]
@@ -395,3 +398,12 @@ def refused_result(
         error=text,
         icefloe={"hop": "m1", "reason": reason, **facts} if reason else {},
     )
+
+
+def hops_of(result: CertificateResult) -> list[tuple[str, str]]:
+    """Return which node did what, as an answer tells it."""
+    return [
+        (str(hop["node"]), str(hop["did"]))
+        for hop in result.hops
+        if isinstance(hop, dict)
+    ]

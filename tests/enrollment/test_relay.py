@@ -8,6 +8,7 @@ import pytest
 from tests.enrollment.playbook import (
     WRONG,
     Bench,
+    hops_of,
     issued_certificate,
     none_of,
     only,
@@ -67,13 +68,23 @@ def test_a_refusal_travels_with_hop_and_reason_and_without_a_ca() -> None:
     assert not result.ca
 
 
-def test_a_real_parents_refusal_is_passed_on_verbatim() -> None:
+@pytest.mark.parametrize(
+    "words, reason",
+    [
+        ("Invalid ticket for CN 'agent'.", "wrong-ticket"),
+        ("Ticket for CN agent declined by administrator.", "declined"),
+        ("Something else.", "refused-by-parent"),
+    ],
+)
+def test_a_real_parents_refusal_is_passed_on_verbatim_with_a_reason(
+    words: str, reason: str
+) -> None:
     bench = relay()
     bench.parent()
     ask = forward(bench, given=WRONG)
-    ordered = bench.answer_ask(ask, refused_result(reason="", text="Invalid ticket."))
+    ordered = bench.answer_ask(ask, refused_result(reason="", text=words))
     result = result_of(only(cmd.Answer, ordered))
-    assert (result.error, result.reason) == ("Invalid ticket.", "refused-by-parent")
+    assert (result.error, result.reason) == (words, reason)
     assert result.hop == "m1"
 
 
@@ -417,9 +428,7 @@ def test_hops_of_the_parents_are_passed_down() -> None:
     ordered = bench.answer_ask(
         ask, replace(result, icefloe={"hop": "m1", "hops": hops})
     )
-    told = [
-        (hop["node"], hop["did"]) for hop in result_of(only(cmd.Answer, ordered)).hops
-    ]
+    told = hops_of(result_of(only(cmd.Answer, ordered)))
     assert ("m1", "signed") in told
     assert ("s1", "forwarded") in told
     assert ("s1", "answered") in told
@@ -452,9 +461,18 @@ def test_too_many_requests_are_turned_away_with_a_time_to_come_back() -> None:
     bench = relay(limits=EnrollmentLimits(open_requests_max=1))
     bench.ask(bench.stranger(REQUEST), given=TICKET)
     other = request_certificate("b", 2)
-    ordered = bench.ask(bench.stranger(other), given=ticket_for("b"))
+    ordered = bench.ask(bench.stranger(other), given="")
     result = result_of(only(cmd.Answer, ordered))
     assert (result.reason, result.retry_after) == ("limit", 60)
+
+
+def test_an_asker_with_a_ticket_finds_room_when_strangers_do_not() -> None:
+    bench = relay(limits=EnrollmentLimits(open_requests_max=4))
+    bench.parent()
+    for number in range(1, 5):
+        bench.ask(bench.stranger(request_certificate(f"a{number}", number)))
+    other = request_certificate("b", 9)
+    assert asks(bench.ask(bench.stranger(other), given=ticket_for("b")))
 
 
 def test_one_connection_cannot_wait_for_everything() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from icefloe.config.layout import NodeDirectories
 from icefloe.doors import WallTime
@@ -20,6 +19,7 @@ from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.material import read_material
 from icefloe.node.node import Node
 from icefloe.pki.certificates import to_pem
+from icefloe.pki.keys import PrivateKey
 from icefloe.pki.profiles import (
     BACKDATE,
     CA_LIFETIME,
@@ -61,7 +61,7 @@ class Authority:
     def pem(self) -> str:
         return to_pem(self.certificate)
 
-    def issue(self, cn: str, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    def issue(self, cn: str, key: PrivateKey) -> x509.Certificate:
         self._serial += 1
         now = time.time()
         tbs = leaf_tbs(
@@ -155,7 +155,7 @@ def write_node(
     ca: Authority,
     signer: bool = False,
     certificate: x509.Certificate | None = None,
-    key: ec.EllipticCurvePrivateKey | None = None,
+    key: PrivateKey | None = None,
     ticket: str = "",
 ) -> NodeDirectories:
     """Write a node's files as set-up commands would."""
@@ -234,7 +234,7 @@ async def until(look: Callable[[], Any], what: str, seconds: float = 30.0) -> No
         await asyncio.sleep(0.02)
 
 
-def keys(count: int) -> Iterator[ec.EllipticCurvePrivateKey]:
+def keys(count: int) -> Iterator[PrivateKey]:
     """Make keys."""
     for _ in range(count):
         yield generate_key()

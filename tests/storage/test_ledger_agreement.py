@@ -23,6 +23,7 @@ from tests.enrollment.ledger_contract import everything
 
 from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import (
+    AbandonIntent,
     AddHop,
     ForgetAttempt,
     ForgetRequest,
@@ -133,7 +134,8 @@ WRITE: st.SearchStrategy[Write] = st.one_of(
     st.builds(StoreIntent, INTENT),
     st.builds(StoreCertificate, CERTIFICATE),
     st.builds(AddHop, HOP),
-    st.builds(RememberKey, KEY),
+    st.builds(RememberKey, KEY, replaces=st.booleans()),
+    st.builds(AbandonIntent, REQUESTS),
     st.builds(ForgetRequest, REQUESTS),
     st.builds(ForgetAttempt, ATTEMPTS),
 )

@@ -7,10 +7,11 @@ success. Our own facts travel under the key `icefloe`, which Icinga ignores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from cryptography import x509
 
+from icefloe.doors import MonotonicTime
 from icefloe.enrollment.commands import Answer, Drain, Push, Release
 from icefloe.enrollment.events import CallId, LinkId
 from icefloe.enrollment.links import LinkState
@@ -70,12 +71,14 @@ class Responder:
             state = self._links.get(waiter.link)
             if state is not None:
                 state.answered.add(record.request_id)
-            self._finish(turn, waiter)
+            # A daemon that was pushed to closes by itself, with its new identity.
+            self._finish(turn, waiter, drain=waiter.call is not None)
 
     def refuse(self, turn: Turn, waiters: Iterable[Waiter], refusal: Refusal) -> None:
         """Tell waiters that their attempt was refused, with the reason.
 
-        A real daemon asked without an id and cannot be told; it is let go.
+        A real daemon asked without an id and cannot be told; its connection is
+        closed, and it comes again.
         """
         for waiter in waiters:
             if waiter.call is not None:
@@ -113,9 +116,13 @@ class Responder:
                         fingerprint=waiter.fingerprint,
                         member=True,
                         ticketed=waiter.ticketed,
-                        until=None,
+                        until=silent_until(turn, self.settings),
                     )
                 )
+
+    def let_go(self, turn: Turn, waiter: Waiter) -> None:
+        """Forget a waiter that was promised nothing more."""
+        self._finish(turn, waiter, drain=False)
 
     # -- answers that concern no recorded attempt ---------------------------------
 
@@ -135,6 +142,9 @@ class Responder:
             icefloe=facts,
         )
         self._answer(turn, link, call, result)
+        state = self._links.get(link)
+        if state is not None and not state.member and not self._waiters.count_on(link):
+            turn.order(Drain(link, "answered"))
 
     # -- in common --------------------------------------------------------------
 
@@ -142,16 +152,18 @@ class Responder:
         self, turn: Turn, link: LinkId, call: CallId, result: CertificateResult
     ) -> None:
         turn.order(Answer(link, call, result.to_params()))
-        state = self._links.get(link)
-        if state is not None and not state.member:
-            turn.order(Drain(link, "answered"))
 
-    def _finish(self, turn: Turn, waiter: Waiter) -> None:
+    def _finish(self, turn: Turn, waiter: Waiter, *, drain: bool = True) -> None:
+        """The waiter had its last word; a stranger's connection has served."""
         self._waiters.remove(waiter)
         state = self._links.get(waiter.link)
-        if state is not None and state.held and not self._waiters.count_on(waiter.link):
-            state.held = False
+        if state is None or self._waiters.count_on(waiter.link):
+            return
+        if drain and not state.member:
+            turn.order(Drain(waiter.link, "answered"))
+        elif state.held:
             turn.order(Release(waiter.link))
+        state.held = False
 
     def _ca_pem(self) -> str:
         anchor = self.settings.anchor
@@ -160,6 +172,38 @@ class Responder:
     def _facts(self, turn: Turn, request_id: str) -> dict[str, object]:
         hops = [_hop_fact(hop) for hop in turn.hops(request_id)[-HOPS_MAX:]]
         return {"hop": self.settings.node_name, "hops": hops}
+
+
+def still_undecided(
+    settings: EnrollmentSettings, cn: str, parents: Sequence[str]
+) -> tuple[Reason, str]:
+    """Word what a requester is told whose hold ends.
+
+    Args:
+        settings: whose node speaks.
+        cn: the name asked for.
+        parents: the connected parents.
+    """
+    if settings.signs:
+        text = f"The certificate request for '{cn}' is kept and not decided yet."
+        return Reason.AWAITING_APPROVAL, text
+    if parents:
+        text = (
+            f"The certificate request for '{cn}' is kept and was forwarded "
+            f"to {', '.join(parents)}; there is no decision yet. Ask again."
+        )
+        return Reason.PARENT_PENDING, text
+    text = (
+        f"The certificate request for '{cn}' is kept on {settings.node_name}, "
+        "which has no connection to a parent now; it is forwarded as soon as "
+        "there is one. Ask again."
+    )
+    return Reason.PARENT_UNREACHABLE, text
+
+
+def silent_until(turn: Turn, settings: EnrollmentSettings) -> MonotonicTime:
+    """Until when a member that asked without an id may be pushed to."""
+    return MonotonicTime(turn.now.mono + settings.limits.hold_member_silent)
 
 
 def _hop_fact(hop: HopRecord) -> dict[str, object]:

@@ -10,21 +10,16 @@ fails, `commit_failed` puts right what the core remembers and tells the askers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from icefloe.doors import Entropy, MonotonicTime, Now, WallTime
 from icefloe.enrollment import events as ev
-from icefloe.enrollment.answers import SIGNED, Responder
+from icefloe.enrollment.answers import SIGNED, Responder, silent_until, still_undecided
 from icefloe.enrollment.commands import (
-    Answer,
-    Ask,
     Command,
     Hold,
-    InstallIdentity,
     Level,
-    Log,
-    Release,
 )
 from icefloe.enrollment.intake import Turned, declined, take_in
 from icefloe.enrollment.ledger import ForgetRequest, Ledger, Write
@@ -45,7 +40,8 @@ from icefloe.enrollment.relay import Relay
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.signer import Signer
 from icefloe.enrollment.turn import Turn
-from icefloe.enrollment.upstream import Upstream
+from icefloe.enrollment.unrecorded import UnrecordedTurns
+from icefloe.enrollment.upstream import Errand, Upstream
 from icefloe.enrollment.waiters import Waiter, Waiters
 from icefloe.pki.certificates import common_name, key_id, load_der
 from icefloe.pki.errors import PKIError
@@ -98,7 +94,11 @@ class EnrollmentCore:
         self._links: dict[ev.LinkId, LinkState] = {}
         self._waiters = Waiters()
         self._responder = Responder(waiters=self._waiters, links=self._links)
-        self._upstream = Upstream(links=self._links, limits=settings.limits)
+        self._upstream = Upstream(
+            links=self._links,
+            limits=settings.limits,
+            is_waited_for=self._is_waited_for,
+        )
         self._signer = Signer(
             responder=self._responder, waiters=self._waiters, links=self._links
         )
@@ -107,6 +107,9 @@ class EnrollmentCore:
             waiters=self._waiters,
             upstream=self._upstream,
             links=self._links,
+        )
+        self._unrecorded = UnrecordedTurns(
+            responder=self._responder, waiters=self._waiters, links=self._links
         )
         self._own = OwnEnrollment()
         self._recover_at: MonotonicTime | None = None
@@ -170,17 +173,8 @@ class EnrollmentCore:
             that nothing was recorded; logs and holds are passed on.
         """
         turn = self._turn(now, entropy)
-        told: set[tuple[ev.LinkId, int]] = set()
-        for result in results:
-            for command in result.commands:
-                if isinstance(command, Answer):
-                    self._tell_fault(turn, command.link, command.call, told)
-                elif _needs_no_ledger(command):
-                    turn.order(command)
-        for event in events:
-            if isinstance(event, ev.CertificateAsked):
-                self._forget_asking(turn, event, told)
-        self._end_due_holds(turn, told)
+        commands = [command for result in results for command in result.commands]
+        self._unrecorded.put_right(turn, events, commands)
         self._upstream.end_all()
         self._signer.forget_running()
         self._recover_at = MonotonicTime(now.mono + RECOVER_AFTER)
@@ -241,7 +235,9 @@ class EnrollmentCore:
             return
         try:
             self._admit(link)
-            intake = take_in(turn, self._settings, link, event)
+            intake = take_in(
+                turn, self._settings, link, event, is_awaited=self._is_waited_for
+            )
         except Turned as turned:
             self._turn_away(turn, link, event.call, turned.refusal)
             return
@@ -253,7 +249,7 @@ class EnrollmentCore:
             if intake.known is not None:
                 self._responder.give_certificate(turn, [waiter], intake.known)
             return
-        self._hold(turn, link)
+        self._hold(turn, link, waiter)
         if self._settings.signs:
             self._signer.consider(turn, intake.request, attempt)
         else:
@@ -264,7 +260,7 @@ class EnrollmentCore:
         most = (
             limits.waiters_member_max if link.member else limits.waiters_anonymous_max
         )
-        if self._waiters.count_on(link.link) < most:
+        if self._waiters.calls_on(link.link) < most:
             return
         text = f"{self._settings.node_name} is asked too much on this connection."
         raise Turned(
@@ -307,6 +303,8 @@ class EnrollmentCore:
         until = None
         if event.call is not None:
             until = MonotonicTime(turn.now.mono + hold)
+        elif link.member:
+            until = silent_until(turn, self._settings)
         return Waiter(
             link=link.link,
             call=event.call,
@@ -316,15 +314,27 @@ class EnrollmentCore:
             member=link.member,
             ticketed=bool(event.params.ticket),
             until=until,
+            source=event,
         )
 
-    def _hold(self, turn: Turn, link: LinkState) -> None:
+    def _hold(self, turn: Turn, link: LinkState, waiter: Waiter) -> None:
         if link.member or link.held:
             return
-        held = sum(1 for state in self._links.values() if state.held)
-        if held < self._settings.limits.held_links_max:
+        limits = self._settings.limits
+        few = len(self._links) < limits.held_links_max
+        if few or self._held_count() < limits.held_links_max:
             link.held = True
             turn.order(Hold(link.link))
+        elif waiter.call is not None:
+            ends = MonotonicTime(turn.now.mono + limits.hold_unheld)
+            self._waiters.shorten(waiter, ends)
+
+    def _held_count(self) -> int:
+        return sum(1 for state in self._links.values() if state.held)
+
+    def _is_waited_for(self, attempt: AttemptRecord | Errand) -> bool:
+        waiters = self._waiters.of_attempt(attempt.request_id, attempt.attempt_id)
+        return bool(waiters)
 
     # -- parents --------------------------------------------------------------------
 
@@ -333,7 +343,7 @@ class EnrollmentCore:
         if link is None or not link.upstream:
             return
         if event.call.startswith(CALL_PREFIX):
-            self._own.answered(turn, event.call, event.result)
+            self._own.answered(turn, event.link, event.call, event.result)
         elif (
             event.result.status_code == SIGNED
             and self._upstream.attempt_of(event.call, event.link) is None
@@ -350,7 +360,7 @@ class EnrollmentCore:
         if link is None:
             return
         if event.call.startswith(CALL_PREFIX):
-            self._own.failed(turn, event.call, event.detail)
+            self._own.failed(turn, event.link, event.call, event.detail)
         else:
             self._relay.failed(turn, link, event.call, event.detail)
 
@@ -436,7 +446,8 @@ class EnrollmentCore:
         if state is None:
             return
         self._waiters.remove_link(event.link)
-        self._upstream.link_down(event.link, turn.now)
+        if state.upstream:
+            self._upstream.link_down(event.link, turn.now)
         self._own.link_down(event.link)
         if not event.clean:
             return
@@ -457,37 +468,35 @@ class EnrollmentCore:
             self._resume(turn)
         if self._expire_at is not None and self._expire_at <= now:
             self._expire(turn)
+        parents = [s.name for s in self._links.values() if s.upstream]
         for waiter in self._waiters.expired(now):
-            self._hold_ended(turn, waiter)
+            self._hold_ended(turn, waiter, parents)
         for errand in self._upstream.take_due(turn.now):
             attempt = turn.attempt(errand.attempt_id)
-            if attempt is None or attempt.state not in OPEN_ATTEMPT_STATES:
+            if (
+                attempt is None
+                or not self._is_wanted(turn, attempt)
+                or self._relay.stands_back(turn, attempt)
+            ):
                 self._upstream.end(errand.attempt_id)
                 continue
             self._upstream.ask_again(turn, errand, attempt)
             self._relay.went_up(turn, errand, attempt)
         self._own.deadline(turn)
 
-    def _hold_ended(self, turn: Turn, waiter: Waiter) -> None:
+    def _is_wanted(self, turn: Turn, attempt: AttemptRecord) -> bool:
+        """Whether an attempt may still be taken to a parent."""
+        request = turn.request(attempt.request_id)
+        removed = request is None or request.state is RequestState.REMOVED
+        return not removed and attempt.state in OPEN_ATTEMPT_STATES
+
+    def _hold_ended(self, turn: Turn, waiter: Waiter, parents: list[str]) -> None:
+        if waiter.call is None:
+            self._responder.let_go(turn, waiter)
+            return
         request = turn.request(waiter.request_id)
         name = request.cn if request is not None else "?"
-        parents = [s.name for s in self._links.values() if s.upstream]
-        if self._settings.signs:
-            reason = Reason.AWAITING_APPROVAL
-            text = f"The certificate request for '{name}' is kept and not decided yet."
-        elif parents:
-            reason = Reason.PARENT_PENDING
-            text = (
-                f"The certificate request for '{name}' is kept and was forwarded "
-                f"to {', '.join(parents)}; there is no decision yet. Ask again."
-            )
-        else:
-            reason = Reason.PARENT_UNREACHABLE
-            text = (
-                f"The certificate request for '{name}' is kept on "
-                f"{self._settings.node_name}, which has no connection to a parent "
-                "now; it is forwarded as soon as there is one. Ask again."
-            )
+        reason, text = still_undecided(self._settings, name, parents)
         self._responder.say_pending(turn, [waiter], reason=reason, text=text)
 
     def _ledger_changed(self, turn: Turn, _event: ev.LedgerChanged) -> None:
@@ -545,14 +554,27 @@ class EnrollmentCore:
         """Forget unfinished requests that nobody has asked about for long."""
         before = WallTime(turn.now.wall - self._settings.limits.request_lifetime)
         stale = turn.ledger.stale_requests(before=before, limit=EXPIRE_AT_ONCE)
-        for request_id in stale:
+        forgotten = [i for i in stale if not self._is_awaited(turn, i)]
+        for request_id in forgotten:
             for attempt in turn.attempts(request_id):
                 self._upstream.end(attempt.attempt_id)
             turn.writes.append(ForgetRequest(request_id))
-        if stale:
-            turn.log(Level.INFO, "stale requests forgotten", count=len(stale))
+        if forgotten:
+            turn.log(Level.INFO, "stale requests forgotten", count=len(forgotten))
         soon = 1.0 if len(stale) == EXPIRE_AT_ONCE else EXPIRE_EVERY
         self._expire_at = MonotonicTime(turn.now.mono + soon)
+
+    def _is_awaited(self, turn: Turn, request_id: str) -> bool:
+        """Whether somebody waits for a request; then it counts as asked again.
+
+        A daemon asks once and waits on its connection, for weeks if need be.
+        """
+        waiters = [w for w in self._waiters.of_request(request_id) if not w.member]
+        for attempt_id in dict.fromkeys(waiter.attempt_id for waiter in waiters):
+            attempt = turn.attempt(attempt_id)
+            if attempt is not None:
+                turn.store_attempt(replace(attempt, asked_at=turn.now.wall))
+        return bool(waiters)
 
     # -- inside -----------------------------------------------------------------------
 
@@ -565,67 +587,12 @@ class EnrollmentCore:
         )
 
     def _spread_settings(self) -> None:
-        for part in (self._responder, self._signer, self._relay, self._own):
+        for part in (
+            self._responder,
+            self._signer,
+            self._relay,
+            self._unrecorded,
+            self._own,
+        ):
             part.settings = self._settings
         self._upstream.limits = self._settings.limits
-
-    def _forget_asking(
-        self,
-        turn: Turn,
-        event: ev.CertificateAsked,
-        told: set[tuple[ev.LinkId, int]],
-    ) -> None:
-        """Undo the waiting of an asker whose asking was not recorded."""
-        for waiter in self._waiters.of_link(event.link):
-            if waiter.call is event.call:
-                self._waiters.remove(waiter)
-        if event.call is not None:
-            self._tell_fault(turn, event.link, event.call, told)
-        link = self._links.get(event.link)
-        if link is not None and link.held and not self._waiters.count_on(link.link):
-            # A daemon cannot be told: let go, it comes again and asks again.
-            link.held = False
-            turn.order(Release(link.link))
-
-    def _end_due_holds(self, turn: Turn, told: set[tuple[ev.LinkId, int]]) -> None:
-        """Whoever was held long enough hears of the fault: it waits no longer.
-
-        The turn that was to say "pending" may have failed half-way.
-        """
-        self._waiters.remind_again()
-        for waiter in self._waiters.expired(turn.now.mono):
-            self._waiters.remove(waiter)
-            if waiter.call is not None:
-                self._tell_fault(turn, waiter.link, waiter.call, told)
-
-    def _tell_fault(
-        self,
-        turn: Turn,
-        link: ev.LinkId,
-        call: ev.CallId,
-        told: set[tuple[ev.LinkId, int]],
-    ) -> None:
-        if (link, id(call)) in told:
-            return
-        told.add((link, id(call)))
-        name = self._settings.node_name
-        refusal = Refusal(
-            reason=Reason.LEDGER_FAULT.value,
-            text=(
-                f"{name} could not record the request (disk full or ledger not "
-                "writable; see its log). Nothing was kept: ask again later."
-            ),
-            hop=name,
-            retry_after=5.0,
-        )
-        self._responder.refuse_call(turn, link, call, refusal)
-
-
-def _needs_no_ledger(command: Command) -> bool:
-    """Whether a command may be carried out although its turn was not recorded.
-
-    What concerns our own certificate stands in no ledger; nobody would order it again.
-    """
-    if isinstance(command, Ask):
-        return command.call.startswith(CALL_PREFIX)
-    return isinstance(command, Log | Hold | Release | InstallIdentity)

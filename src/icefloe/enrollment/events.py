@@ -113,6 +113,16 @@ class TicketChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class TicketCheckFailed:
+    """The ticket of an attempt could not be compared: a bug, or no memory.
+
+    It says nothing about the ticket.
+    """
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Signed:
     """The CA key signed the intent of a request.
 
@@ -152,6 +162,7 @@ Event = (
     | ParentFailed
     | CertificateUpdated
     | TicketChecked
+    | TicketCheckFailed
     | Signed
     | SigningFailed
     | LedgerChanged

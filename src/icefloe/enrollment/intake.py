@@ -9,11 +9,14 @@ Rules 0 to 2 of the life of a request (docs/architecture.md):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from icefloe.enrollment.crowding import is_full
 from icefloe.enrollment.events import CertificateAsked
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
@@ -33,7 +36,7 @@ from icefloe.enrollment.model import (
 from icefloe.enrollment.reasons import HopDid, Reason
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
-from icefloe.pki.certificates import load_der, load_pem, to_pem
+from icefloe.pki.certificates import key_id, load_der, load_pem, to_pem
 from icefloe.pki.errors import CommonNameInvalid, PKIError
 from icefloe.pki.requests import PresentedCertificate, check_request_certificate
 from icefloe.pki.trust import ca_due_for, up_to_date
@@ -41,6 +44,11 @@ from icefloe.wire.catalogue import RequestCertificate
 
 # A renewal chain grows by one a year; longer ones are made by somebody.
 RENEWALS_MAX = 200
+# A ticket has 40 characters; a token of ours is not much longer.
+TICKET_CHARS_MAX = 1024
+
+
+_Encoded = TypeVar("_Encoded", str, bytes)
 
 
 class Turned(Exception):
@@ -62,6 +70,7 @@ class _Asking:
     params: RequestCertificate
     presented: PresentedCertificate
     origin: Origin
+    is_awaited: Callable[[AttemptRecord], bool]
 
     @property
     def node_name(self) -> str:
@@ -88,15 +97,28 @@ def take_in(
     settings: EnrollmentSettings,
     link: LinkState,
     event: CertificateAsked,
+    *,
+    is_awaited: Callable[[AttemptRecord], bool],
 ) -> Intake:
     """Apply rules 0 to 2 to an asking.
+
+    Args:
+        turn: the working table.
+        settings: what the node stands on.
+        link: who asks.
+        event: what is asked.
+        is_awaited: whether somebody waits for an attempt; such a one is not
+            evicted.
 
     Raises:
         Turned: it is refused, or there is nothing to do; nothing was recorded.
     """
     name = settings.node_name
+    if len(event.params.ticket) > TICKET_CHARS_MAX:
+        text = f"{name} refused the request: no ticket is that long."
+        raise Turned(_refusal(name, Reason.WRONG_TICKET, text))
     presented, origin = _presented(name, link, event.params)
-    asking = _Asking(turn, settings, link, event.params, presented, origin)
+    asking = _Asking(turn, settings, link, event.params, presented, origin, is_awaited)
     renews = _renews(asking)
     request, known, chain_end = _find(turn, settings, presented, renews)
     if known is not None and request is not None:
@@ -104,7 +126,7 @@ def take_in(
     if request is not None and request.state is RequestState.REMOVED:
         raise Turned(_declined(name, request))
     if request is None:
-        request = _new_request(turn, settings, presented, chain_end)
+        request = _new_request(asking, chain_end)
     attempt = _record(asking, request)
     return Intake(request, presented.fingerprint, None, attempt)
 
@@ -156,8 +178,10 @@ def _renews(asking: _Asking) -> str:
     certificate = presented.certificate
     if anchor is None or not anchor.is_signed(certificate, at):
         return ""
-    root = _load_root(_requestor_ca(asking))
-    if up_to_date(certificate, at) and not ca_due_for(root, anchor.ca, at):
+    root_due = ca_due_for(_requestor_ca(asking), anchor.ca, at)
+    # A leaf issued under our CA certificate came with it: its owner has it.
+    before_ca = certificate.not_valid_before_utc < anchor.ca.not_valid_before_utc
+    if up_to_date(certificate, at) and not (root_due and before_ca):
         text = (
             f"The certificate of '{presented.cn}' and its CA certificate are "
             "valid and up to date: nothing to do."
@@ -172,22 +196,31 @@ def _renews(asking: _Asking) -> str:
     return serial_text(certificate.serial_number)
 
 
-def _requestor_ca(asking: _Asking) -> str:
-    """The CA certificate the requester uses, PEM: as it says, or as it shows in TLS."""
-    if asking.params.requestor_ca or asking.origin is not Origin.DIRECT:
-        return asking.params.requestor_ca
-    root = asking.link.peer.presented_root
-    try:
-        return to_pem(load_der(root)) if root is not None else ""
-    except PKIError:
-        return ""  # a root nobody can read says nothing
+def _requestor_ca(asking: _Asking) -> x509.Certificate | None:
+    """The CA certificate the requester uses, as it says or as it shows in TLS.
 
-
-def _load_root(pem: str) -> x509.Certificate | None:
-    try:
-        return load_pem(pem) if pem else None
-    except PKIError:
+    Only one with a trusted CA's key says anything; what strangers make up could
+    cause renewals without end, and would be stored.
+    """
+    anchor = asking.settings.anchor
+    root = None
+    if asking.params.requestor_ca:
+        root = _load_root(load_pem, asking.params.requestor_ca)
+    elif asking.origin is Origin.DIRECT and asking.link.peer.presented_root:
+        root = _load_root(load_der, asking.link.peer.presented_root)
+    if root is None or anchor is None:
         return None
+    trusted = {key_id(ca) for ca in anchor.all_cas}
+    return root if key_id(root) in trusted else None
+
+
+def _load_root(
+    load: Callable[[_Encoded], x509.Certificate], data: _Encoded
+) -> x509.Certificate | None:
+    try:
+        return load(data)
+    except PKIError:
+        return None  # a root nobody can read says nothing
 
 
 # -- which request -----------------------------------------------------------------
@@ -235,14 +268,10 @@ def _can_be_given(
     )
 
 
-def _new_request(
-    turn: Turn,
-    settings: EnrollmentSettings,
-    presented: PresentedCertificate,
-    renews: str,
-) -> RequestRecord:
-    limits = settings.limits
-    if turn.ledger.open_request_count() >= limits.open_requests_max:
+def _new_request(asking: _Asking, renews: str) -> RequestRecord:
+    turn, settings, presented = asking.turn, asking.settings, asking.presented
+    preferred = asking.link.member or bool(asking.params.ticket)
+    if is_full(turn, settings.limits, preferred=preferred):
         raise Turned(_full(settings.node_name))
     record = RequestRecord(
         request_id=request_id(cn=presented.cn, key_id=presented.key_id, renews=renews),
@@ -271,7 +300,8 @@ def _record(asking: _Asking, request: RequestRecord) -> AttemptRecord:
     )
     known = turn.attempt(name)
     if known is None:
-        _make_room(turn, asking.settings, request)
+        _make_room(asking, request)
+        root = _requestor_ca(asking)
         known = AttemptRecord(
             attempt_id=name,
             request_id=request.request_id,
@@ -279,21 +309,21 @@ def _record(asking: _Asking, request: RequestRecord) -> AttemptRecord:
             certificate=presented.certificate.public_bytes(Encoding.DER),
             ticket=params.ticket,
             ticket_digest=digest,
-            requestor_ca=_requestor_ca(asking),
+            requestor_ca=to_pem(root) if root is not None else "",
             origin=asking.origin,
             via=asking.link.name,
             state=AttemptState.RECEIVED,
             asked_at=turn.now.wall,
         )
         return turn.store_attempt(known)
-    # Asked again: a refusal is not replayed, the ticket is judged anew. What
-    # the owner of the key proved once is not taken back by a stranger.
-    proven = known.origin is Origin.DIRECT and asking.origin is not Origin.DIRECT
+    # Asked again: a refusal is not replayed, the ticket is judged anew. What was
+    # proven about it once is not taken back by a lesser asker.
+    raised = _RANKS[asking.origin] >= _RANKS[known.origin]
     again = replace(
         known,
         ticket=params.ticket,
-        origin=known.origin if proven else asking.origin,
-        via=known.via if proven else asking.link.name,
+        origin=asking.origin if raised else known.origin,
+        via=asking.link.name if raised else known.via,
         asked_at=turn.now.wall,
         state=known.state
         if known.state in OPEN_ATTEMPT_STATES
@@ -303,26 +333,32 @@ def _record(asking: _Asking, request: RequestRecord) -> AttemptRecord:
     return turn.store_attempt(again)
 
 
-def _make_room(
-    turn: Turn, settings: EnrollmentSettings, request: RequestRecord
-) -> None:
+def _make_room(asking: _Asking, request: RequestRecord) -> None:
+    """Evict an attempt where there are too many.
+
+    Refused ones go first, then lesser ones. Never one that somebody waits for,
+    nor an open one that proves more than the newcomer.
+    """
+    turn = asking.turn
     attempts = turn.attempts(request.request_id)
-    if len(attempts) < settings.limits.attempts_max:
+    if len(attempts) < asking.settings.limits.attempts_max:
         return
-    # Refused attempts make room first, then unproven ones; the owner's own
-    # open attempt is never evicted for another's.
     for candidate in sorted(attempts, key=_worth):
-        proven = candidate.origin is Origin.DIRECT
-        if candidate.state is AttemptState.REFUSED or not proven:
+        lesser = _RANKS[candidate.origin] <= _RANKS[asking.origin]
+        refused = candidate.state is AttemptState.REFUSED
+        if (refused or lesser) and not asking.is_awaited(candidate):
             turn.forget_attempt(candidate)
             return
-    raise Turned(_full(settings.node_name))
+    raise Turned(_full(asking.node_name))
 
 
-def _worth(attempt: AttemptRecord) -> tuple[bool, bool, float]:
+_RANKS = {Origin.POSTED: 0, Origin.RELAYED: 1, Origin.DIRECT: 2}
+
+
+def _worth(attempt: AttemptRecord) -> tuple[bool, int, float]:
     return (
         attempt.state is not AttemptState.REFUSED,
-        attempt.origin is Origin.DIRECT,
+        _RANKS[attempt.origin],
         attempt.asked_at,
     )
 

@@ -70,6 +70,16 @@ class StoreIntent:
 
 
 @dataclass(frozen=True, slots=True)
+class AbandonIntent:
+    """Delete the intent of a request that has no certificate: its CA key is gone.
+
+    With a certificate it is a bug and must fail the transaction.
+    """
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoreCertificate:
     """Insert a certificate.
 
@@ -90,9 +100,14 @@ class AddHop:
 
 @dataclass(frozen=True, slots=True)
 class RememberKey:
-    """Record the first key of a name; does nothing when the name has one."""
+    """Record the first key of a name; does nothing when the name has one.
+
+    Attributes:
+        replaces: a person approved this key in place of the first one.
+    """
 
     record: KnownKey
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +134,7 @@ Write = (
     | StoreDecision
     | WithdrawDecision
     | StoreIntent
+    | AbandonIntent
     | StoreCertificate
     | AddHop
     | RememberKey
@@ -166,13 +182,16 @@ class Ledger(Protocol):
         """Return requests in the given states (default all), oldest first."""
 
     def open_request_count(self) -> int:
-        """Return how many requests have neither a certificate nor an intent."""
+        """Return how many requests have neither a certificate nor an intent.
+
+        Those that an administrator removed do not count.
+        """
 
     def stale_requests(self, *, before: WallTime, limit: int) -> Sequence[str]:
         """Return ids of unfinished requests nobody has asked about for long.
 
-        They have neither a certificate nor an intent, and their latest attempt
-        was asked before the given time. At most `limit`.
+        They have neither a certificate nor an intent, nobody decided about them,
+        and their latest attempt was asked before the given time. At most `limit`.
         """
 
     def hops(self, request_id: str) -> Sequence[HopRecord]:

@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar, assert_never
 
 from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import (
+    AbandonIntent,
     AddHop,
     ForgetAttempt,
     ForgetRequest,
@@ -49,6 +50,9 @@ from icefloe.enrollment.model import (
 )
 
 V = TypeVar("V")
+
+# Somebody decided about these; they do not grow stale.
+_DECIDED = frozenset({RequestState.REMOVED, RequestState.DECIDED})
 
 
 class _Table(dict[str, V], Generic[V]):
@@ -93,6 +97,7 @@ class _Disk:
         self.certificate_of: _Table[str] = _Table(self.journal)
         # Requests with neither intent nor certificate, surplus ones included.
         self.open_requests: _Table[bool] = _Table(self.journal)
+        self.removed_requests: _Table[bool] = _Table(self.journal)
 
     def undo(self) -> None:
         for table, key, value in reversed(self.journal):
@@ -202,17 +207,19 @@ class MemoryLedger:
         return sorted(found, key=lambda r: (r.created_at, r.request_id))
 
     def open_request_count(self) -> int:
-        """Return how many requests have neither a certificate nor an intent."""
-        return len(self._readable.open_requests)
+        """Return how many requests wait; removed ones do not."""
+        disk = self._readable
+        return len(disk.open_requests) - len(disk.removed_requests)
 
     def stale_requests(self, *, before: WallTime, limit: int) -> Sequence[str]:
-        """Return ids of open requests last asked for before then, the stalest first.
+        """Return ids of undecided requests not asked for since, the stalest first.
 
         A request without attempts counts from its creation.
         """
         asked = (
             (self._last_asked(request_id), request_id)
             for request_id in self._readable.open_requests
+            if self._disk.requests[request_id].state not in _DECIDED
         )
         return [i for at, i in sorted(asked) if at < before][: max(limit, 0)]
 
@@ -316,7 +323,7 @@ class MemoryLedger:
         ]
         return max(times) if times else disk.requests[request_id].created_at
 
-    def _write(self, write: Write) -> None:
+    def _write(self, write: Write) -> None:  # noqa: C901 - one row an order
         match write:
             case StoreRequest(record=request):
                 self._store_request(request)
@@ -329,14 +336,16 @@ class MemoryLedger:
                 self._disk.decisions.drop(request_id)
             case StoreIntent(record=intent):
                 self._store_intent(intent)
+            case AbandonIntent(request_id=request_id):
+                self._abandon_intent(request_id)
             case StoreCertificate(record=certificate):
                 self._store_certificate(certificate)
             case AddHop(record=hop):
                 self._expect_request(hop.request_id)
                 earlier = self._disk.hops.get(hop.request_id, ())
                 self._disk.hops.put(hop.request_id, (*earlier, hop))
-            case RememberKey(record=key):
-                if key.cn not in self._disk.known_keys:
+            case RememberKey(record=key, replaces=replaces):
+                if replaces or key.cn not in self._disk.known_keys:
                     self._disk.known_keys.put(key.cn, key)
             case ForgetRequest(request_id=request_id):
                 self._forget_request(request_id)
@@ -357,6 +366,10 @@ class MemoryLedger:
         elif (old.cn, old.key_id, old.renews) != (new.cn, new.key_id, new.renews):
             raise LedgerConflictError(LedgerRule.REQUEST_IS_FIXED, about=new.request_id)
         disk.requests.put(new.request_id, new)
+        if new.state is RequestState.REMOVED:
+            disk.removed_requests.put(new.request_id, True)  # noqa: FBT003 - a row
+        else:
+            disk.removed_requests.drop(new.request_id)
 
     def _store_attempt(self, new: AttemptRecord) -> None:
         disk = self._disk
@@ -378,6 +391,16 @@ class MemoryLedger:
         disk.intents.put(new.request_id, new)
         disk.intent_serials.put(new.serial, new.request_id)
         disk.open_requests.drop(new.request_id)
+
+    def _abandon_intent(self, request_id: str) -> None:
+        disk = self._disk
+        if request_id in disk.certificate_of:
+            raise LedgerConflictError(LedgerRule.HISTORY_IS_KEPT, about=request_id)
+        old = disk.intents.get(request_id)
+        if old is not None:
+            disk.intents.drop(request_id)
+            disk.intent_serials.drop(old.serial)
+            disk.open_requests.put(request_id, True)  # noqa: FBT003 - a row
 
     def _store_certificate(self, new: CertificateRecord) -> None:
         disk = self._disk
@@ -419,6 +442,7 @@ class MemoryLedger:
         disk.decisions.drop(request_id)
         disk.hops.drop(request_id)
         disk.open_requests.drop(request_id)
+        disk.removed_requests.drop(request_id)
         disk.requests.drop(request_id)
 
     def _forget_attempt(self, attempt_id: str) -> None:

@@ -86,10 +86,23 @@ TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
     ),
     # The last two of each: a signer that lost its CA key goes on as a relay.
     RequestState.DECIDED: frozenset(
-        {RequestState.INTENDED, RequestState.FORWARDED, RequestState.ANSWERED}
+        {
+            RequestState.INTENDED,
+            # The approval was not enough: it takes `--reserved`.
+            RequestState.AWAITING_APPROVAL,
+            RequestState.REMOVED,
+            RequestState.FORWARDED,
+            RequestState.ANSWERED,
+        }
     ),
     RequestState.INTENDED: frozenset(
-        {RequestState.ISSUED, RequestState.FORWARDED, RequestState.ANSWERED}
+        {
+            RequestState.ISSUED,
+            # The CA's key was replaced before it signed.
+            RequestState.DECIDED,
+            RequestState.FORWARDED,
+            RequestState.ANSWERED,
+        }
     ),
     RequestState.ISSUED: frozenset({RequestState.DELIVERED, RequestState.CONFIRMED}),
     RequestState.ANSWERED: frozenset({RequestState.DELIVERED, RequestState.CONFIRMED}),

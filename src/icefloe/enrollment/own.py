@@ -27,6 +27,12 @@ from icefloe.wire.catalogue import CertificateResult, RequestCertificate
 # After a refusal only a person can help (a new ticket, an approval).
 RETRY_REFUSED = 60.0
 CALL_PREFIX = "own."
+# Whether our certificate has become due is looked at this often.
+LOOK_EVERY = 3600.0
+# A parent that has not answered by then (an Icefloe one holds for 60 s) is asked again.
+CALL_SECONDS_MAX = 90.0
+# A certificate that is still not in use after so long is taken and installed again.
+INSTALL_SECONDS_MAX = 60.0
 
 
 class OwnEnrollment:
@@ -36,45 +42,56 @@ class OwnEnrollment:
         """Begin with nothing asked."""
         self.settings: EnrollmentSettings
         self._numbers = itertools.count(1)
-        self._calls: dict[str, LinkId] = {}
+        self._calls: dict[str, tuple[LinkId, MonotonicTime]] = {}
         self._links: dict[LinkId, LinkState] = {}
         self._since: MonotonicTime | None = None
-        self._installing = ""
+        # The last certificate ordered to be installed, and when.
+        self._installing: tuple[str, MonotonicTime] | None = None
         self.next_deadline: MonotonicTime | None = None
 
     def reconfigured(self, now: Now) -> None:
         """The identity or the trust anchor changed: look again."""
-        self._installing = ""
-        if self._links:
-            self.next_deadline = now.mono
+        self._installing = None
+        self._calls.clear()
+        self.next_deadline = now.mono
 
     def link_up(self, turn: Turn, state: LinkState) -> None:
         """A parent is connected."""
         self._links[state.link] = state
+        self._again(turn.now, LOOK_EVERY)
         if self._needed(turn.now):
             self._ask(turn, state)
 
     def link_down(self, link: LinkId) -> None:
         """A connection ended."""
         self._links.pop(link, None)
-        self._calls = {c: on for c, on in self._calls.items() if on != link}
+        self._calls = {c: on for c, on in self._calls.items() if on[0] != link}
 
     def deadline(self, turn: Turn) -> None:
         """Ask again when it is time."""
         if self.next_deadline is None or self.next_deadline > turn.now.mono:
             return
         self.next_deadline = None
+        self._again(turn.now, LOOK_EVERY)
+        if self.settings.signs:
+            self._warn_signer(turn)
         if not self._needed(turn.now):
             return
+        now = turn.now.mono
+        self._calls = {
+            c: on for c, on in self._calls.items() if now - on[1] < CALL_SECONDS_MAX
+        }
+        asked = {link for link, _ in self._calls.values()}
         for state in self._links.values():
-            if state.link not in self._calls.values():
+            if state.link not in asked:
                 self._ask(turn, state)
 
-    def answered(self, turn: Turn, call: str, result: CertificateResult) -> None:
+    def answered(
+        self, turn: Turn, link: LinkId, call: str, result: CertificateResult
+    ) -> None:
         """A parent answered our own request."""
-        link = self._calls.pop(call, None)
-        state = self._links.get(link) if link is not None else None
-        if state is None:
+        state = self._links.get(link)
+        if state is None or not self._was_asked(link, call):
             return
         if result.status_code == SIGNED and result.cert:
             self.offered(turn, cert=result.cert, ca=result.ca, source=state.name)
@@ -98,9 +115,9 @@ class OwnEnrollment:
             )
             self._again(turn.now, RETRY_REFUSED)
 
-    def failed(self, turn: Turn, call: str, detail: str) -> None:
+    def failed(self, turn: Turn, link: LinkId, call: str, detail: str) -> None:
         """A parent could not answer our own request."""
-        if self._calls.pop(call, None) is not None:
+        if self._was_asked(link, call):
             turn.log(Level.WARNING, "own certificate request failed", detail=detail)
             self._again(turn.now, self._pause(turn.now, icefloe=False))
 
@@ -134,13 +151,39 @@ class OwnEnrollment:
             )
             self._again(turn.now, RETRY_REFUSED)
             return
-        if self._installing == cert:
+        self._again(turn.now, INSTALL_SECONDS_MAX)
+        if self._is_installing(cert, turn.now):
             return
-        self._installing = cert
+        self._installing = (cert, turn.now.mono)
         turn.log(Level.INFO, "own certificate received", parent=source)
         turn.order(InstallIdentity(certificate=to_pem(certificate), ca=heir.pem))
 
     # -- inside -------------------------------------------------------------------
+
+    def _was_asked(self, link: LinkId, call: str) -> bool:
+        """Whether a call went to that link; then it is answered now."""
+        asked = self._calls.get(call)
+        if asked is None or asked[0] != link:
+            return False
+        del self._calls[call]
+        return True
+
+    def _is_installing(self, cert: str, now: Now) -> bool:
+        """Whether it was ordered a moment ago; it is ordered again if that failed."""
+        if self._installing is None or self._installing[0] != cert:
+            return False
+        return now.mono - self._installing[1] < INSTALL_SECONDS_MAX
+
+    def _warn_signer(self, turn: Turn) -> None:
+        """Nobody renews a signer's own certificate: say so in time."""
+        own = self.settings.own
+        if own is not None and not up_to_date(own.certificate, turn.now.wall):
+            turn.log(
+                Level.ERROR,
+                "this signer's own certificate is due",
+                ends=own.certificate.not_valid_after_utc.isoformat(),
+                next="renew it: pki new-cert --csr, pki sign-csr",
+            )
 
     def _verify(
         self,
@@ -174,7 +217,8 @@ class OwnEnrollment:
         if self._since is None:
             self._since = turn.now.mono
         call = f"{CALL_PREFIX}{next(self._numbers)}"
-        self._calls[call] = state.link
+        self._calls[call] = (state.link, turn.now.mono)
+        self._again(turn.now, CALL_SECONDS_MAX)
         params = RequestCertificate(
             ticket=own.ticket, cert_request="", requestor_ca="", icefloe=None
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from icefloe.cluster.peer import Peer
 from icefloe.cluster.zones import ZoneTree
 from icefloe.enrollment.model import KnownKey, Origin
 from icefloe.enrollment.reasons import Reason
@@ -34,7 +33,7 @@ def gate(
     cn: str,
     key_id: str,
     origin: Origin,
-    forwarder: Peer | None,
+    forwarder_zone: str | None,
     known_key: KnownKey | None,
     reserved_names: frozenset[str],
     tree: ZoneTree | None,
@@ -45,7 +44,7 @@ def gate(
         cn: the name asked for.
         key_id: the key asked for.
         origin: how the attempt came.
-        forwarder: the peer that brought it.
+        forwarder_zone: the zone of the member that forwarded it.
         known_key: the first key ever seen for the name.
         reserved_names: names whose second key a ticket must not sign.
         tree: the zones, or None without any.
@@ -58,8 +57,9 @@ def gate(
     )
     if needs is not None:
         return needs
-    if origin is Origin.RELAYED and known_key is None:
-        return _subtree_gate(cn, forwarder, tree)
+    is_known = known_key is not None and known_key.key_id == key_id
+    if origin is Origin.RELAYED and not is_known:
+        return _subtree_gate(cn, forwarder_zone, tree)
     return None
 
 
@@ -84,15 +84,15 @@ def reserved_gate(
 
 
 def _subtree_gate(
-    cn: str, forwarder: Peer | None, tree: ZoneTree | None
+    cn: str, forwarder_zone: str | None, tree: ZoneTree | None
 ) -> Gate | None:
-    if tree is None or forwarder is None or forwarder.zone is None:
+    zone = tree.zone_of(cn) if tree is not None else None
+    if tree is None or zone is None:
         return None
-    zone = tree.zone_of(cn)
-    if zone is None or tree.is_at_or_below(zone, forwarder.zone):
+    if forwarder_zone is None or tree.is_at_or_below(zone, forwarder_zone):
         return None
     text = (
         f"'{cn}' belongs to zone '{zone}', which is not below zone "
-        f"'{forwarder.zone}' that forwarded the request"
+        f"'{forwarder_zone}' that forwarded the request"
     )
     return Gate(Reason.OUTSIDE_SUBTREE, text, needs_reserved=False)

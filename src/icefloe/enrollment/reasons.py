@@ -42,3 +42,18 @@ class HopDid(enum.StrEnum):
     SIGNED = "signed"
     REFUSED = "refused"
     ANSWERED = "answered"
+
+
+def reason_in_words(words: str) -> Reason:
+    """Read what a real Icinga signer's refusal means: it has words and no codes.
+
+    Args:
+        words: its `error`. Nothing but a reason to show depends on what is read here.
+
+    Source: Icinga 2.13.6, by running it.
+    """
+    if words.startswith("Invalid ticket for CN "):
+        return Reason.WRONG_TICKET
+    if words.rstrip(".").endswith(" declined by administrator"):
+        return Reason.DECLINED
+    return Reason.REFUSED_BY_PARENT

@@ -7,7 +7,8 @@ asking, and what an answer means for the attempts and their waiters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from icefloe.doors import MonotonicTime, WallTime
 from icefloe.enrollment.answers import HOPS_MAX, PENDING, REFUSED, SIGNED, Responder
 from icefloe.enrollment.commands import Level
+from icefloe.enrollment.crowding import forget_if_crowded
 from icefloe.enrollment.events import LinkId
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
@@ -30,7 +32,7 @@ from icefloe.enrollment.model import (
     RequestState,
     serial_text,
 )
-from icefloe.enrollment.reasons import HopDid, Reason
+from icefloe.enrollment.reasons import HopDid, Reason, reason_in_words
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.upstream import Errand, Upstream
@@ -83,11 +85,11 @@ class Relay:
         self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
     ) -> None:
         """Take a recorded attempt to a parent, unless it has to stand back."""
-        ahead = _ahead_of(attempt, turn.attempts(request.request_id))
+        ahead = self._ahead_of(turn, attempt, turn.attempts(request.request_id))
         if ahead:
             # Whom it waits for must be on its way, or both would wait for ever: its
             # own asker may be long gone.
-            first = standing_attempt(ahead)
+            first = self._standing(turn, ahead)
             if first and not any(self._upstream.knows(a.attempt_id) for a in ahead):
                 self.forward(turn, request, first)
             return
@@ -101,18 +103,26 @@ class Relay:
             if waiter.call is not None:
                 self._waiters.shorten(waiter, grace)
 
+    def stands_back(self, turn: Turn, attempt: AttemptRecord) -> bool:
+        """Whether another attempt of the request has to go first."""
+        attempts = turn.attempts(attempt.request_id)
+        return bool(self._ahead_of(turn, attempt, attempts))
+
     def _mark_forwarded(self, turn: Turn, request: RequestRecord) -> None:
         if request.state is not RequestState.FORWARDED:
             turn.add_hop(request.request_id, HopDid.FORWARDED)
         turn.move(request, RequestState.FORWARDED)
 
     def went_up(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> None:
-        """A resumed errand was asked of a parent: say so in the ledger."""
+        """An errand had its turn: say so in the ledger, and look behind it."""
+        request = turn.request(attempt.request_id)
+        if request is None:
+            return
         if errand.waiting_on and attempt.state is AttemptState.RECEIVED:
             turn.settle_attempt(attempt, AttemptState.FORWARDED)
-            request = turn.request(attempt.request_id)
-            if request is not None:
-                self._mark_forwarded(turn, request)
+            self._mark_forwarded(turn, request)
+        if attempt.ticket and not self._is_fresh(turn, attempt):
+            self._let_forward(turn, request)
 
     # -- from a parent ----------------------------------------------------------------
 
@@ -125,10 +135,11 @@ class Relay:
             request = turn.request(request_id)
             if request is None or request.state is RequestState.REMOVED:
                 continue
-            standing = standing_attempt(attempts)
+            standing = self._standing(turn, attempts)
             for attempt in attempts:
                 waited = self._waiters.of_attempt(request_id, attempt.attempt_id)
-                if attempt is standing or (waited and not _ahead_of(attempt, attempts)):
+                ahead = self._ahead_of(turn, attempt, attempts)
+                if attempt is standing or (waited and not ahead):
                     self._upstream.resume(attempt, turn.now)
             # They go up in a moment, paced; should the node die first, the next
             # life does the same.
@@ -137,17 +148,24 @@ class Relay:
         self, turn: Turn, link: LinkState, call: str, result: CertificateResult
     ) -> None:
         """A parent answered an ask."""
-        name = self._upstream.attempt_of(call, link.link)
-        attempt = turn.attempt(name) if name else None
-        request = turn.request(attempt.request_id) if attempt else None
-        if attempt is None or request is None:
+        asked = self._asked(turn, link, call)
+        if asked is None:
             turn.log(Level.DEBUG, "answer to no ask of ours", parent=link.name)
             return
+        request, attempt = asked
         reason = result.reason or ""
         if result.status_code == SIGNED and result.cert:
             self._hops_from(turn, request, result.hops)
             if not self.take_certificate(turn, request, link, result.cert):
-                self._undecided(turn, link, call, request, attempt, reason="")
+                self._undecided(
+                    turn,
+                    link,
+                    call,
+                    request,
+                    attempt,
+                    reason="",
+                    pause=self.settings.limits.poll_unusable,
+                )
         elif result.status_code == REFUSED and reason not in _TEMPORARY:
             self._refused(turn, link, request, attempt, result)
         elif result.status_code == PENDING:
@@ -166,11 +184,10 @@ class Relay:
 
     def failed(self, turn: Turn, link: LinkState, call: str, detail: str) -> None:
         """A parent could not be asked, or answered with an error."""
-        name = self._upstream.attempt_of(call, link.link)
-        attempt = turn.attempt(name) if name else None
-        request = turn.request(attempt.request_id) if attempt else None
-        if attempt is None or request is None:
+        asked = self._asked(turn, link, call)
+        if asked is None:
             return
+        request, attempt = asked
         turn.log(
             Level.INFO,
             "parent gave no answer",
@@ -179,6 +196,24 @@ class Relay:
             detail=detail,
         )
         self._undecided(turn, link, call, request, attempt, reason="", answered=False)
+
+    def _asked(
+        self, turn: Turn, link: LinkState, call: str
+    ) -> tuple[RequestRecord, AttemptRecord] | None:
+        """Return what a call was about; None when nothing is waited for any more.
+
+        A request that an administrator removed here stays removed, whatever a
+        parent says by now; restored, it is asked about again.
+        """
+        name = self._upstream.attempt_of(call, link.link)
+        attempt = turn.attempt(name) if name else None
+        request = turn.request(attempt.request_id) if attempt else None
+        if attempt is None or request is None:
+            return None
+        if request.state is RequestState.REMOVED:
+            self._upstream.end(attempt.attempt_id)
+            return None
+        return request, attempt
 
     def take_certificate(
         self, turn: Turn, request: RequestRecord, link: LinkState, cert_pem: str
@@ -245,6 +280,8 @@ class Relay:
         if first is None:
             turn.store_certificate(record)
             turn.move(request, RequestState.ANSWERED)
+            # Should this relay become a signer, it knows the keys in use.
+            turn.remember_key(cn=request.cn, key_id=request.key_id, how="issued")
             turn.add_hop(request.request_id, HopDid.ANSWERED)
             turn.log(
                 Level.INFO,
@@ -292,7 +329,7 @@ class Relay:
         result: CertificateResult,
     ) -> None:
         refusal = Refusal(
-            reason=result.reason or Reason.REFUSED_BY_PARENT.value,
+            reason=result.reason or reason_in_words(result.error).value,
             text=result.error[:_TEXT_CHARS_MAX] or f"{link.name} refused the request.",
             hop=result.hop or link.name,
             retry_after=result.retry_after,
@@ -312,14 +349,17 @@ class Relay:
         waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
         self._responder.refuse(turn, waiters, refusal)
         self._let_forward(turn, request)
+        forget_if_crowded(turn, request, self._waiters, self.settings.limits)
 
     def _let_forward(self, turn: Turn, request: RequestRecord) -> None:
-        """Attempts that stood back for a refused one have their turn."""
-        attempts = turn.attempts(request.request_id)
-        for attempt in attempts:
-            if attempt.state is not AttemptState.RECEIVED:
+        """Attempts that stood back for another one have their turn."""
+        for attempt in turn.attempts(request.request_id):
+            if attempt.state not in OPEN_ATTEMPT_STATES:
                 continue
-            if not self._upstream.knows(attempt.attempt_id):
+            if self._upstream.knows(attempt.attempt_id):
+                continue
+            waited = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+            if waited or attempt.state is AttemptState.RECEIVED:
                 current = turn.request(request.request_id) or request
                 self.forward(turn, current, attempt)
 
@@ -334,9 +374,10 @@ class Relay:
         reason: str,
         text: str = "",
         answered: bool = True,
+        pause: float = 0.0,
     ) -> None:
         """A parent said "pending", or nothing of use: others, a rest, the askers."""
-        if self._upstream.undecided(turn, call, attempt):
+        if self._upstream.undecided(turn, call, attempt, pause=pause):
             return
         if answered:
             attempt = turn.settle_attempt(attempt, AttemptState.PENDING)
@@ -354,18 +395,35 @@ class Relay:
                 reason=Reason(reason) if for_person else Reason.PARENT_PENDING,
                 text=text if link.icefloe and text else _pending_text(link, request),
             )
-        standing = standing_attempt(turn.attempts(request.request_id))
+        still = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+        standing = self._standing(turn, turn.attempts(request.request_id))
         is_standing = standing is not None and standing.attempt_id == attempt.attempt_id
-        if not is_standing and not self._is_waited_for(request, attempt):
+        if not still and not is_standing:
             self._upstream.end(attempt.attempt_id)
 
-    def _is_waited_for(self, request: RequestRecord, attempt: AttemptRecord) -> bool:
-        """Whether somebody waits for an attempt, or stands back for it."""
-        return any(
-            waiter.attempt_id == attempt.attempt_id
-            or not self._upstream.knows(waiter.attempt_id)
-            for waiter in self._waiters.of_request(request.request_id)
+    # -- which attempt goes first --------------------------------------------------------
+
+    def _is_fresh(self, turn: Turn, attempt: AttemptRecord) -> bool:
+        """Whether an attempt's ticket still counts: its asker is there, or just was.
+
+        Behind a real parent, which tells no refusal, a mistyped ticket would
+        otherwise keep the owner's later asking without one back for ever.
+        """
+        age = turn.now.wall - attempt.asked_at
+        return age < self.settings.limits.stand_back or bool(
+            self._waiters.of_attempt(attempt.request_id, attempt.attempt_id)
         )
+
+    def _standing(
+        self, turn: Turn, attempts: Iterable[AttemptRecord]
+    ) -> AttemptRecord | None:
+        return standing_attempt(attempts, is_fresh=partial(self._is_fresh, turn))
+
+    def _ahead_of(
+        self, turn: Turn, attempt: AttemptRecord, attempts: Iterable[AttemptRecord]
+    ) -> list[AttemptRecord]:
+        ahead = _ahead_of(attempt, attempts)
+        return [each for each in ahead if self._is_fresh(turn, each)]
 
     def _hops_from(
         self, turn: Turn, request: RequestRecord, hops: tuple[object, ...]
@@ -378,14 +436,23 @@ class Relay:
                 turn.add_hop_of(hop)
 
 
-def standing_attempt(attempts: Iterable[AttemptRecord]) -> AttemptRecord | None:
+def standing_attempt(
+    attempts: Iterable[AttemptRecord],
+    *,
+    is_fresh: Callable[[AttemptRecord], bool] = lambda _attempt: True,
+) -> AttemptRecord | None:
     """Return the attempt that speaks for its request while nobody waits.
 
-    The owner's before a forwarded one before a stranger's; with a ticket before
-    without: an empty ticket never replaces another; then the newest.
+    The owner's before a forwarded one before a stranger's; with a fresh ticket
+    before without: an empty ticket never replaces another; then the newest.
     """
+
+    def rank(attempt: AttemptRecord) -> tuple[int, bool, float]:
+        ticketed = bool(attempt.ticket) and is_fresh(attempt)
+        return _ORIGINS[attempt.origin], ticketed, attempt.asked_at
+
     is_open = [a for a in attempts if a.state in OPEN_ATTEMPT_STATES]
-    return max(is_open, key=_standing, default=None)
+    return max(is_open, key=rank, default=None)
 
 
 def is_settled(request: RequestRecord) -> bool:
@@ -394,10 +461,6 @@ def is_settled(request: RequestRecord) -> bool:
 
 
 _ORIGINS = {Origin.DIRECT: 2, Origin.RELAYED: 1, Origin.POSTED: 0}
-
-
-def _standing(attempt: AttemptRecord) -> tuple[int, bool, float]:
-    return _ORIGINS[attempt.origin], bool(attempt.ticket), attempt.asked_at
 
 
 def _ahead_of(

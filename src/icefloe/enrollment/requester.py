@@ -68,7 +68,8 @@ class AskResult:
         detail: one sentence: the peer's words, or what failed.
         certificate: PEM, with SIGNED.
         ca: PEM, with SIGNED and PENDING; may be "".
-        facts: what an Icefloe node added (hop, reason, retry_after, hops).
+        facts: what an Icefloe node added (hop, reason, retry_after, hops), or the
+            reason that the words of a real Icinga node tell.
         temporary: REFUSED for a reason that passes; ask again later.
         icefloe: the parent is an Icefloe node, through which refusals pass.
     """

@@ -19,6 +19,12 @@ class EnrollmentLimits:
     hold_ticketed: float = 15.0
     # A member (a relay below us) waits longer: it holds nobody's terminal.
     hold_member: float = 60.0
+    # A member that asked without an id, or was told "pending", is pushed to for
+    # so long; it asks again while anybody below it does.
+    hold_member_silent: float = 600.0
+    # A stranger whose connection cannot be held is told "pending" before its
+    # lifetime of 10 s ends.
+    hold_unheld: float = 8.0
     # With no parent connected, a moment's grace for a link that is coming back.
     hold_parentless: float = 2.0
     # A parent that says nothing for so long is passed over for another one.
@@ -37,6 +43,14 @@ class EnrollmentLimits:
     # At most so many repeated asks a second to one parent: a real master serves
     # about 780 (measured), monitoring must not feel us.
     polls_per_second: float = 100.0
+    # Of these, so many may be for attempts nobody waits for: what strangers left
+    # behind does not delay those who wait.
+    polls_unwaited_per_second: float = 20.0
+    # A certificate from a parent that cannot be used is asked for again rarely: a
+    # real signer signs anew each time.
+    poll_unusable: float = 300.0
+    # An asking without a ticket stands back for one with a ticket this long.
+    stand_back: float = 120.0
     # Unfinished requests kept; beyond it new ones are refused with "later".
     open_requests_max: int = 20_000
     # Attempts kept for one request: a roll-out that tries tickets or remade

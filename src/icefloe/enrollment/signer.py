@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from icefloe.doors import WallTime
 from icefloe.enrollment.answers import Responder
 from icefloe.enrollment.commands import CheckTicket, Level, Sign
+from icefloe.enrollment.crowding import forget_if_crowded
 from icefloe.enrollment.events import LinkId, Signed, SigningFailed, TicketChecked
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
@@ -31,6 +32,7 @@ from icefloe.enrollment.model import (
     DecisionKind,
     DecisionRecord,
     IntentRecord,
+    Origin,
     Refusal,
     RequestRecord,
     RequestState,
@@ -41,7 +43,7 @@ from icefloe.enrollment.reasons import HopDid, Reason
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.waiters import Waiters
-from icefloe.pki.certificates import key_id
+from icefloe.pki.certificates import is_self_issued, key_id, serial_number
 from icefloe.pki.errors import PKIError, ReasonCode
 from icefloe.pki.keys import require_supported
 from icefloe.pki.profiles import (
@@ -53,6 +55,9 @@ from icefloe.pki.profiles import (
     serial_from,
 )
 from icefloe.pki.trust import verify_issued
+
+# Comparing a ticket takes 10-20 ms of CPU: one connection gets no more at a time.
+CHECKS_OF_A_STRANGER_MAX = 4
 
 
 class Signer:
@@ -71,7 +76,7 @@ class Signer:
         self._links = links
         # Tickets being compared and intents being signed right now. Not
         # persistent: after a restart both are started again from the ledger.
-        self._checking: set[str] = set()
+        self._checking: dict[str, str] = {}
         self._signing: set[str] = set()
         self.settings: EnrollmentSettings
 
@@ -87,15 +92,33 @@ class Signer:
             # The presented certificate is ours and valid: its key renews it.
             self._decide(turn, request, DecisionKind.RENEWAL, attempt)
         elif attempt.ticket and self.settings.checks_tickets:
-            if attempt.attempt_id not in self._checking:
-                self._checking.add(attempt.attempt_id)
-                turn.order(CheckTicket(attempt.attempt_id, request.cn, attempt.ticket))
+            self._check(turn, request, attempt)
         else:
             self._await_approval(turn, request, attempt, None)
 
+    def _check(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> None:
+        """Have the ticket compared, a few at a time for one stranger."""
+        if attempt.attempt_id in self._checking:
+            return
+        stranger = attempt.origin is not Origin.RELAYED
+        under_way = sum(1 for via in self._checking.values() if via == attempt.via)
+        if stranger and under_way >= CHECKS_OF_A_STRANGER_MAX:
+            name = self.settings.node_name
+            text = f"{name} is checking enough tickets from {attempt.via}; ask later."
+            refusal = Refusal(
+                reason=Reason.LIMIT.value, text=text, hop=name, retry_after=5.0
+            )
+            waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+            self._responder.refuse(turn, waiters, refusal)
+            return
+        self._checking[attempt.attempt_id] = attempt.via
+        turn.order(CheckTicket(attempt.attempt_id, request.cn, attempt.ticket))
+
     def ticket_checked(self, turn: Turn, event: TicketChecked) -> None:
         """The comparison of a ticket ended."""
-        self._checking.discard(event.attempt_id)
+        self._checking.pop(event.attempt_id, None)
         attempt = turn.attempt(event.attempt_id)
         request = turn.request(attempt.request_id) if attempt else None
         if attempt is None or request is None:
@@ -140,29 +163,39 @@ class Signer:
         )
         waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
         self._responder.refuse(turn, waiters, refusal)
+        forget_if_crowded(turn, request, self._waiters, self.settings.limits)
 
     def _gate(
         self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
     ) -> Gate | None:
-        forwarder = next(
-            (s.peer for s in self._links.values() if s.name == attempt.via), None
-        )
+        tree = self.settings.tree
         return gate(
             cn=request.cn,
             key_id=request.key_id,
             origin=attempt.origin,
-            forwarder=forwarder,
+            forwarder_zone=tree.zone_of(attempt.via) if tree is not None else None,
             known_key=turn.ledger.known_key(request.cn),
             reserved_names=self.settings.reserved_names,
-            tree=self.settings.tree,
-        ) or self._revoked_gate(turn, request)
+            tree=tree,
+        ) or self._revoked_gate(turn, request, attempt)
 
-    def _revoked_gate(self, turn: Turn, request: RequestRecord) -> Gate | None:
+    def _revoked_gate(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> Gate | None:
+        """Whether the key's last certificate, ours or as presented, was revoked."""
         anchor = self.settings.anchor
-        if anchor is None or not request.renews:
+        if anchor is None or not anchor.revocation_lists:
             return None
-        serial, at = int(request.renews, 16), datetime.fromtimestamp(turn.now.wall, UTC)
-        problems = (each.problem(serial, at) for each in anchor.revocation_lists)
+        presented = x509.load_der_x509_certificate(attempt.certificate)
+        serials = [serial_number(presented)] if not is_self_issued(presented) else []
+        if request.renews:
+            serials.append(int(request.renews, 16))
+        at = datetime.fromtimestamp(turn.now.wall, UTC)
+        problems = (
+            each.problem(serial, at)
+            for each in anchor.revocation_lists
+            for serial in serials
+        )
         if not any(p is not None and p.code is ReasonCode.REVOKED for p in problems):
             return None
         text = f"the last certificate of this key for '{request.cn}' was revoked"
@@ -235,13 +268,7 @@ class Signer:
         if request.request_id in self._signing:
             return
         if intent.ca_key_id != key_id(issuer):
-            turn.log(
-                Level.ERROR,
-                "intent belongs to another CA key",
-                cn=request.cn,
-                request=request.request_id,
-                serial=intent.serial,
-            )
+            self._intend_anew(turn, request, intent)
             return
         self._signing.add(request.request_id)
         turn.order(Sign(request.request_id, intent.tbs))
@@ -253,16 +280,9 @@ class Signer:
         if issuer is None or not attempts or decision is None:
             return request
         if decision.kind is DecisionKind.APPROVAL and not decision.reserved:
-            needs = self._approval_gate(turn, request)
+            needs = self._approval_gate(turn, request, attempts[-1])
             if needs is not None:
-                # The commands check this too; the core trusts no command.
-                turn.log(
-                    Level.ERROR,
-                    "approval without --reserved is not carried out",
-                    cn=request.cn,
-                    request=request.request_id,
-                )
-                return request
+                return self._decline_approval(turn, request, needs)
         presented = x509.load_der_x509_certificate(attempts[-1].certificate)
         serial = serial_from(turn.entropy.bytes(SERIAL_BYTES))
         try:
@@ -286,15 +306,52 @@ class Signer:
                 at=turn.now.wall,
             )
         )
+        # Known from here on: a second key at the same moment is another key.
+        turn.remember_key(
+            cn=request.cn,
+            key_id=request.key_id,
+            how="issued",
+            replaces=decision.reserved,
+        )
         return turn.move(request, RequestState.INTENDED)
 
-    def _approval_gate(self, turn: Turn, request: RequestRecord) -> Gate | None:
+    def _intend_anew(
+        self, turn: Turn, request: RequestRecord, intent: IntentRecord
+    ) -> None:
+        """The CA's key was replaced before it signed: decide the bytes again."""
+        turn.log(
+            Level.WARNING,
+            "intent of a former CA key abandoned",
+            cn=request.cn,
+            request=request.request_id,
+            serial=intent.serial,
+        )
+        turn.abandon_intent(request.request_id)
+        self.proceed(turn, turn.move(request, RequestState.DECIDED))
+
+    def _decline_approval(
+        self, turn: Turn, request: RequestRecord, needs: Gate
+    ) -> RequestRecord:
+        """The commands check this too; the core trusts no command."""
+        turn.log(
+            Level.ERROR,
+            "approval without --reserved is not carried out",
+            cn=request.cn,
+            request=request.request_id,
+            detail=needs.text,
+        )
+        turn.withdraw_decision(request.request_id)
+        return turn.move(request, RequestState.AWAITING_APPROVAL, note=needs.text)
+
+    def _approval_gate(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> Gate | None:
         return reserved_gate(
             cn=request.cn,
             key_id=request.key_id,
             known_key=turn.ledger.known_key(request.cn),
             reserved_names=self.settings.reserved_names,
-        ) or self._revoked_gate(turn, request)
+        ) or self._revoked_gate(turn, request, attempt)
 
     # -- a signature --------------------------------------------------------------
 
@@ -341,7 +398,6 @@ class Signer:
         )
         turn.store_certificate(record)
         turn.move(request, RequestState.ISSUED)
-        turn.remember_key(cn=request.cn, key_id=request.key_id, how="issued")
         turn.add_hop(request.request_id, HopDid.SIGNED)
         turn.log(
             Level.INFO,

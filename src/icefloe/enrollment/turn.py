@@ -11,8 +11,10 @@ from dataclasses import replace
 from icefloe.doors import Entropy, Now
 from icefloe.enrollment.commands import Command, Level, Log
 from icefloe.enrollment.ledger import (
+    AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetRequest,
     Ledger,
     RememberKey,
     StoreAttempt,
@@ -20,6 +22,7 @@ from icefloe.enrollment.ledger import (
     StoreDecision,
     StoreIntent,
     StoreRequest,
+    WithdrawDecision,
     Write,
 )
 from icefloe.enrollment.model import (
@@ -172,16 +175,32 @@ class Turn:
         self._intents[record.request_id] = record
         self.writes.append(StoreIntent(record))
 
+    def abandon_intent(self, request_id: str) -> None:
+        """Delete an intent whose CA key is gone."""
+        self._intents.pop(request_id, None)
+        self.writes.append(AbandonIntent(request_id))
+
+    def withdraw_decision(self, request_id: str) -> None:
+        """Delete a decision that cannot be carried out."""
+        self._decisions.pop(request_id, None)
+        self.writes.append(WithdrawDecision(request_id))
+
+    def forget_request(self, request_id: str) -> None:
+        """Delete an unfinished request, as the turn's last word about it."""
+        self.writes.append(ForgetRequest(request_id))
+
     def store_certificate(self, record: CertificateRecord) -> None:
         """Write a certificate."""
         if not record.surplus:
             self._certificates[record.request_id] = record
         self.writes.append(StoreCertificate(record))
 
-    def remember_key(self, *, cn: str, key_id: str, how: str) -> None:
-        """Write a name's first key; an earlier one stays."""
+    def remember_key(
+        self, *, cn: str, key_id: str, how: str, replaces: bool = False
+    ) -> None:
+        """Write a name's first key; an earlier one stays, unless replaced."""
         record = KnownKey(cn=cn, key_id=key_id, how=how, at=self.now.wall)
-        self.writes.append(RememberKey(record))
+        self.writes.append(RememberKey(record, replaces=replaces))
 
     def add_hop(self, request_id: str, did: HopDid) -> None:
         """Write what we did with a request."""

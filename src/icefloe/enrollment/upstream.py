@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -28,6 +28,9 @@ from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.enrollment.turn import Turn
 from icefloe.pki.certificates import to_pem
 from icefloe.wire.catalogue import RequestCertificate
+
+# Unanswered calls kept for one errand; a late answer to these is still taken.
+CALLS_MAX = 3
 
 
 @dataclass(slots=True, eq=False)
@@ -57,23 +60,35 @@ class Upstream:
     """All errands of a relay."""
 
     def __init__(
-        self, *, links: Mapping[LinkId, LinkState], limits: EnrollmentLimits
+        self,
+        *,
+        links: Mapping[LinkId, LinkState],
+        limits: EnrollmentLimits,
+        is_waited_for: Callable[[Errand], bool],
     ) -> None:
-        """Begin with none."""
+        """Begin with none.
+
+        Args:
+            links: the connections, parents among them.
+            limits: intervals and rates.
+            is_waited_for: whether somebody waits for an errand's outcome.
+        """
+        self._is_waited_for = is_waited_for
         self.limits = limits
         self._links = links
         self._errands: dict[str, Errand] = {}
         self._calls: dict[str, Errand] = {}
         self._due: list[tuple[float, int, Errand]] = []
-        self._slots: dict[LinkId, MonotonicTime] = {}
+        self._slots: dict[tuple[LinkId, bool], MonotonicTime] = {}
         self._order = itertools.count()
         self._call_numbers = itertools.count(1)
 
     # -- from the core ----------------------------------------------------------
 
     def knows(self, attempt_id: str) -> bool:
-        """Whether an attempt is on its way."""
-        return attempt_id in self._errands
+        """Whether an attempt is on its way: asked, or to be asked at a set time."""
+        errand = self._errands.get(attempt_id)
+        return errand is not None and bool(errand.waiting_on or errand.due is not None)
 
     def __len__(self) -> int:
         """Return how many attempts are on their way."""
@@ -133,7 +148,8 @@ class Upstream:
         Returns:
             The attempts that were under way on it.
         """
-        self._slots.pop(link, None)
+        for waited in (False, True):
+            self._slots.pop((link, waited), None)
         lost = []
         for errand in self._errands.values():
             errand.asked.discard(link)
@@ -154,8 +170,16 @@ class Upstream:
             return None
         return errand.attempt_id
 
-    def undecided(self, turn: Turn, call: str, attempt: AttemptRecord) -> bool:
+    def undecided(
+        self, turn: Turn, call: str, attempt: AttemptRecord, *, pause: float = 0.0
+    ) -> bool:
         """A parent said "pending" or failed: the next parent, or a rest.
+
+        Args:
+            turn: to ask the next parent in.
+            call: what the parent answered.
+            attempt: what was asked about.
+            pause: seconds to rest at least.
 
         Returns:
             Whether another parent was asked at once.
@@ -168,7 +192,7 @@ class Upstream:
             errand.pending_since = turn.now.mono
         if self._choose(errand) is not None:
             return self._ask_next(turn, errand, attempt)
-        self._rest(errand, turn.now, self._links.get(link))
+        self._rest(errand, turn.now, self._links.get(link), at_least=pause)
         return False
 
     def take_due(self, now: Now) -> list[Errand]:
@@ -215,9 +239,17 @@ class Upstream:
         return None
 
     def _take_slot(self, errand: Errand, link: LinkId, now: MonotonicTime) -> bool:
-        """Reserve a parent's next free slot; true when that is now."""
-        slot = max(self._slots.get(link, now), now)
-        self._slots[link] = MonotonicTime(slot + 1.0 / self.limits.polls_per_second)
+        """Reserve a parent's next free slot; true when that is now.
+
+        Those who wait have slots of their own.
+        """
+        waited = self._is_waited_for(errand)
+        limits = self.limits
+        rate = limits.polls_unwaited_per_second
+        if waited:
+            rate = limits.polls_per_second - limits.polls_unwaited_per_second
+        slot = max(self._slots.get((link, waited), now), now)
+        self._slots[link, waited] = MonotonicTime(slot + 1.0 / rate)
         if slot <= now:
             return True
         self._schedule(errand, MonotonicTime(slot))
@@ -232,6 +264,7 @@ class Upstream:
         if state is None:
             return False
         now = turn.now.mono
+        self._forget_oldest_call(errand)
         call = f"{attempt.attempt_id}.{next(self._call_numbers)}"
         errand.asked.add(state.link)
         errand.waiting_on[call] = state.link
@@ -245,7 +278,16 @@ class Upstream:
         self._schedule(errand, MonotonicTime(now + silence))
         return True
 
-    def _rest(self, errand: Errand, now: Now, last: LinkState | None) -> None:
+    def _forget_oldest_call(self, errand: Errand) -> None:
+        """A parent that never answers does not make the list of calls grow."""
+        while len(errand.waiting_on) >= CALLS_MAX:
+            oldest = next(iter(errand.waiting_on))
+            del errand.waiting_on[oldest]
+            self._calls.pop(oldest, None)
+
+    def _rest(
+        self, errand: Errand, now: Now, last: LinkState | None, *, at_least: float
+    ) -> None:
         errand.rounds += 1
         errand.asked.clear()
         limits = self.limits
@@ -257,7 +299,7 @@ class Upstream:
             pause = limits.poll_steady
         else:
             pause = limits.poll_slow
-        self._schedule(errand, MonotonicTime(now.mono + pause))
+        self._schedule(errand, MonotonicTime(now.mono + max(pause, at_least)))
 
     def _schedule(self, errand: Errand, at: MonotonicTime) -> None:
         errand.due = at

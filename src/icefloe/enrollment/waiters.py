@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +17,10 @@ from icefloe.doors import MonotonicTime
 from icefloe.enrollment.events import CallId, LinkId
 
 _K = TypeVar("_K", bound=Hashable)
+
+# Fewer reminders than this are not worth tidying. A relay's poll every few seconds
+# leaves one behind each time, for as long as a member may wait.
+REMINDERS_MIN = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +32,7 @@ class Waiter:
             told "pending" and may be pushed to.
         member: asked on a member's link.
         ticketed: asked with a ticket.
+        source: the event it came with, by which its turn can be undone.
         until: when its hold ends and it is told "pending"; None: it waits as
             long as its connection lives.
     """
@@ -40,6 +46,7 @@ class Waiter:
     ticketed: bool
     until: MonotonicTime | None
     gone: bool = False
+    source: object = None
 
 
 class Waiters:
@@ -49,15 +56,21 @@ class Waiters:
         """Begin with none."""
         self._by_request: dict[str, dict[Waiter, None]] = {}
         self._by_link: dict[LinkId, dict[Waiter, None]] = {}
+        self._silent: dict[tuple[LinkId, str], Waiter] = {}
+        self._calls: Counter[LinkId] = Counter()
         self._deadlines: list[tuple[float, int, Waiter]] = []
         self._order = itertools.count()
+        self._tidy_at = REMINDERS_MIN
 
     def add(self, waiter: Waiter) -> None:
         """Add a waiter; one without an id replaces its own earlier asking."""
         if waiter.call is None:
-            for other in list(self._by_link.get(waiter.link, ())):
-                if other.call is None and other.attempt_id == waiter.attempt_id:
-                    self.remove(other)
+            earlier = self._silent.get((waiter.link, waiter.attempt_id))
+            if earlier is not None:
+                self.remove(earlier)
+            self._silent[waiter.link, waiter.attempt_id] = waiter
+        else:
+            self._calls[waiter.link] += 1
         self._by_request.setdefault(waiter.request_id, {})[waiter] = None
         self._by_link.setdefault(waiter.link, {})[waiter] = None
         self._remind(waiter)
@@ -84,6 +97,10 @@ class Waiters:
         """Return everyone who waits on a connection."""
         return list(self._by_link.get(link, ()))
 
+    def calls_on(self, link: LinkId) -> int:
+        """Return how many on a connection wait for the answer to a call."""
+        return self._calls[link]
+
     def count_on(self, link: LinkId) -> int:
         """Return how many wait on a connection."""
         return len(self._by_link.get(link, ()))
@@ -106,6 +123,12 @@ class Waiters:
         if waiter.gone:
             return
         waiter.gone = True
+        if waiter.call is None:
+            self._silent.pop((waiter.link, waiter.attempt_id), None)
+        else:
+            self._calls[waiter.link] -= 1
+            if not self._calls[waiter.link]:
+                del self._calls[waiter.link]
         _drop(self._by_request, waiter.request_id, waiter)
         _drop(self._by_link, waiter.link, waiter)
 
@@ -131,10 +154,14 @@ class Waiters:
 
     def remind_again(self) -> None:
         """Make the reminders anew: those of `expired` may have come to nothing."""
-        self._deadlines.clear()
-        for waiters in self._by_link.values():
-            for waiter in waiters:
-                self._remind(waiter)
+        self._deadlines = [
+            (waiter.until, next(self._order), waiter)
+            for waiters in self._by_link.values()
+            for waiter in waiters
+            if waiter.until is not None
+        ]
+        heapq.heapify(self._deadlines)
+        self._tidy_at = max(REMINDERS_MIN, 2 * len(self._deadlines))
 
     @property
     def next_deadline(self) -> MonotonicTime | None:
@@ -147,9 +174,13 @@ class Waiters:
         return None
 
     def _remind(self, waiter: Waiter) -> None:
-        if waiter.until is not None:
-            entry = (waiter.until, next(self._order), waiter)
-            heapq.heappush(self._deadlines, entry)
+        if waiter.until is None:
+            return
+        entry = (waiter.until, next(self._order), waiter)
+        heapq.heappush(self._deadlines, entry)
+        if len(self._deadlines) > self._tidy_at:
+            # Half of them or more are for waiters that are gone.
+            self.remind_again()
 
 
 def _drop(index: dict[_K, dict[Waiter, None]], key: _K, waiter: Waiter) -> None:

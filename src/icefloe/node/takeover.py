@@ -18,6 +18,7 @@ from icefloe.enrollment.ledger import (
     AddHop,
     Ledger,
     LedgerWriter,
+    RememberKey,
     StoreAttempt,
     StoreCertificate,
     StoreDecision,
@@ -31,6 +32,7 @@ from icefloe.enrollment.model import (
     DecisionKind,
     DecisionRecord,
     HopRecord,
+    KnownKey,
     Origin,
     RequestRecord,
     RequestState,
@@ -162,6 +164,13 @@ def _request_writes(
         )
     )
     if answer is not None and imported.answer is not None:
+        key = KnownKey(
+            cn=presented.cn,
+            key_id=presented.key_id,
+            how="issued",
+            at=imported.stored_at,
+        )
+        yield RememberKey(key)
         yield StoreCertificate(
             CertificateRecord(
                 serial=_serial(answer),

@@ -115,18 +115,24 @@ class LedgerReads(abc.ABC):
         return self._fetch(rows.request_from, statement, *values)
 
     def open_request_count(self) -> int:
-        """Return how many requests have neither a certificate nor an intent."""
-        (count,) = self._fetch(_number, "SELECT count(*) FROM open_requests")
+        """Return how many requests wait; removed ones do not."""
+        (count,) = self._fetch(
+            _number,
+            "SELECT (SELECT count(*) FROM open_requests)"
+            " - (SELECT count(*) FROM requests WHERE state = 'removed')",
+        )
         return count
 
     def stale_requests(self, *, before: WallTime, limit: int) -> Sequence[str]:
-        """Return ids of open requests last asked for before then, the stalest first.
+        """Return ids of undecided requests not asked for since, the stalest first.
 
         A request without attempts counts from its creation.
         """
         return self._fetch(
             _word,
-            "SELECT request_id FROM open_requests WHERE asked_at < ?"
+            "SELECT request_id FROM open_requests WHERE asked_at < ? AND NOT EXISTS ("
+            " SELECT 1 FROM requests WHERE state IN ('removed', 'decided')"
+            " AND requests.request_id = open_requests.request_id)"
             " ORDER BY asked_at, request_id LIMIT ?",
             before,
             min(max(limit, 0), LIMIT_MAX),

@@ -11,6 +11,7 @@ import sqlite3
 from typing import assert_never
 
 from icefloe.enrollment.ledger import (
+    AbandonIntent,
     AddHop,
     ForgetAttempt,
     ForgetRequest,
@@ -83,6 +84,16 @@ _STORE_INTENT = """
     INSERT INTO intents (request_id, serial, tbs, ca_key_id, at)
     VALUES (?, ?, ?, ?, ?)
 """
+_ABANDON_INTENT = "DELETE FROM intents WHERE request_id = ?"
+_REOPEN_REQUEST = """
+    INSERT OR IGNORE INTO open_requests
+    SELECT request_id, coalesce(
+        (SELECT max(asked_at) FROM attempts
+         WHERE attempts.request_id = requests.request_id),
+        created_at
+    )
+    FROM requests WHERE request_id = ?
+"""
 _STORE_CERTIFICATE = """
     INSERT INTO certificates (serial, request_id, certificate, source, at, surplus)
     VALUES (?, ?, ?, ?, ?, ?)
@@ -94,6 +105,11 @@ _ADD_HOP = """
 _REMEMBER_KEY = """
     INSERT INTO known_keys (cn, key_id, how, at) VALUES (?, ?, ?, ?)
     ON CONFLICT (cn) DO NOTHING
+"""
+_REPLACE_KEY = """
+    INSERT INTO known_keys (cn, key_id, how, at) VALUES (?, ?, ?, ?)
+    ON CONFLICT (cn) DO UPDATE
+    SET key_id = excluded.key_id, how = excluded.how, at = excluded.at
 """
 _SERIAL_OF_ANOTHER = """
     SELECT 1 FROM certificates WHERE serial = ? AND request_id <> ?
@@ -151,13 +167,16 @@ def write(connection: sqlite3.Connection, order: Write) -> None:
             execute(connection, _WITHDRAW_DECISION, (request_id,))
         case StoreIntent(record=intent):
             _store_intent(connection, intent)
+        case AbandonIntent(request_id=request_id):
+            _abandon_intent(connection, request_id)
         case StoreCertificate(record=certificate):
             _store_certificate(connection, certificate)
         case AddHop(record=hop):
             row = (*rows.hop_row(hop), hop.request_id)
             _of_request(connection, _ADD_HOP, row, hop.request_id)
-        case RememberKey(record=key):
-            execute(connection, _REMEMBER_KEY, rows.known_key_row(key))
+        case RememberKey(record=key, replaces=replaces):
+            statement = _REPLACE_KEY if replaces else _REMEMBER_KEY
+            execute(connection, statement, rows.known_key_row(key))
         case ForgetRequest(request_id=request_id):
             _forget_request(connection, request_id)
         case ForgetAttempt(attempt_id=attempt_id):
@@ -185,6 +204,13 @@ def _store_intent(connection: sqlite3.Connection, new: IntentRecord) -> None:
         raise LedgerConflictError(LedgerRule.ONE_INTENT, about=new.request_id)
     _expect_free_serial(connection, new.serial, request_id=new.request_id)
     execute(connection, _STORE_INTENT, rows.intent_row(new))
+
+
+def _abandon_intent(connection: sqlite3.Connection, request_id: str) -> None:
+    if _finds(connection, _HAS_CERTIFICATE, request_id):
+        raise LedgerConflictError(LedgerRule.HISTORY_IS_KEPT, about=request_id)
+    execute(connection, _ABANDON_INTENT, (request_id,))
+    execute(connection, _REOPEN_REQUEST, (request_id,))
 
 
 def _store_certificate(connection: sqlite3.Connection, new: CertificateRecord) -> None:

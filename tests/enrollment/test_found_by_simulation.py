@@ -1,0 +1,236 @@
+"""Bugs of the enrollment core that a seed of the simulator found, as small scripts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.enrollment.playbook import (
+    WRONG,
+    Bench,
+    issued_certificate,
+    none_of,
+    only,
+    pending_result,
+    refused_result,
+    relay,
+    request_certificate,
+    result_of,
+    signed_result,
+    signer,
+    ticket_for,
+)
+
+from icefloe.cluster.zones import Relation
+from icefloe.doors import MonotonicTime
+from icefloe.enrollment import administration
+from icefloe.enrollment import commands as cmd
+from icefloe.enrollment import events as ev
+from icefloe.enrollment.batch import BatchRunner
+from icefloe.enrollment.core import EnrollmentCore
+from icefloe.enrollment.events import CallId, LinkId
+from icefloe.enrollment.ledger import LedgerUnavailableError
+from icefloe.enrollment.model import RequestState
+from icefloe.enrollment.settings import OwnIdentity
+from icefloe.enrollment.waiters import Waiter, Waiters
+from icefloe.wire.catalogue import RequestCertificate
+
+REQUEST = request_certificate()
+
+
+def waiter(*, until: float) -> Waiter:
+    return Waiter(
+        link=LinkId(1),
+        call=CallId("c"),
+        request_id="r",
+        attempt_id="a",
+        fingerprint="f",
+        member=False,
+        ticketed=True,
+        until=MonotonicTime(until),
+    )
+
+
+def fail_batch(bench: Bench, *events: ev.Event) -> list[cmd.Command]:
+    """Run events as a batch whose commit fails."""
+    bench.ledger.fail_next("commit")
+    batches = BatchRunner(core=bench.core, ledger=bench.ledger)
+    batch = batches.run(events, bench.now, bench.entropy)
+    assert batches.failing
+    return list(batch.commands)
+
+
+def asking(link: ev.LinkId, *, call: str | None, given: str = "") -> ev.Event:
+    params = RequestCertificate(ticket=given)
+    return ev.CertificateAsked(link, CallId(call) if call else None, params)
+
+
+def test_a_waiter_whose_hold_was_shortened_is_due_once() -> None:
+    """Seed 231: after a slow disk it was answered twice."""
+    waiters = Waiters()
+    one = waiter(until=15.0)
+    waiters.add(one)
+    waiters.shorten(one, MonotonicTime(2.0))
+    assert waiters.expired(MonotonicTime(20.0)) == [one]
+
+
+def test_reminders_that_came_to_nothing_are_made_again() -> None:
+    """Seed 128: the turn that was to say "pending" could not read the ledger."""
+    waiters = Waiters()
+    one = waiter(until=15.0)
+    waiters.add(one)
+    assert waiters.expired(MonotonicTime(16.0)) == [one]
+    assert waiters.next_deadline is None
+    waiters.remind_again()
+    assert waiters.next_deadline == 15.0
+
+
+def test_reminders_of_those_who_are_gone_do_not_pile_up() -> None:
+    """Seed 75: each poll of a relay left one behind for ten minutes."""
+    waiters = Waiters()
+    for second in range(1_000):
+        one = waiter(until=600.0 + second)
+        waiters.add(one)
+        waiters.remove(one)
+    assert waiters.reminders <= 64
+    stays = [waiter(until=10.0 + n) for n in range(1_000)]
+    for one in stays:
+        waiters.add(one)
+    assert waiters.reminders == 1_000
+    assert waiters.expired(MonotonicTime(2_000.0)) == stays
+
+
+def test_whoever_was_held_long_enough_hears_of_a_failing_ledger() -> None:
+    """Seed 128: it waited on for as long as the disk was full."""
+    bench = relay()
+    bench.ask(bench.stranger(REQUEST), given=ticket_for())
+    bench.now = replace(bench.now, mono=MonotonicTime(bench.now.mono + 20))
+    other = request_certificate("other", 2)
+    told = fail_batch(bench, asking(bench.stranger(other), call="c2"))
+    calls = {c.call.value for c in told if isinstance(c, cmd.Answer)}
+    assert calls == {"c1", "c2"}
+    assert none_of(cmd.Answer, bench.pass_time(30))
+
+
+def test_an_asker_behind_an_abandoned_ticket_is_not_kept_back_for_ever() -> None:
+    """Seed 82: it stood back for an attempt that nobody took to a parent any more."""
+    bench = relay()
+    parent = bench.parent()
+    child = bench.child()
+    bench.ask(child, given=WRONG, posting=REQUEST, call="c1")
+    first = only(cmd.Ask, bench.said)
+    bench.tell(ev.ParentAnswered(parent, first.call, pending_result()))
+    # Its asker goes, another attempt speaks for the request, and is refused.
+    bench.tell(ev.LinkDown(child))
+    child = bench.child()
+    newer = only(cmd.Ask, bench.ask(child, given="1" * 40, posting=REQUEST, call="c2"))
+    polled = only(cmd.Ask, bench.pass_time(0.3))
+    assert polled.params.ticket == WRONG
+    bench.answer_ask(polled, pending_result())
+    bench.answer_ask(newer, refused_result())
+    again = only(cmd.Ask, bench.ask(child, posting=REQUEST, call="c3"))
+    assert again.params.ticket == WRONG
+    ordered = bench.answer_ask(again, refused_result())
+    assert only(cmd.Ask, ordered).params.ticket == ""
+
+
+def test_a_strangers_ticket_does_not_keep_the_owner_back() -> None:
+    """A posted certificate proves no possession: it changes no other attempt."""
+    bench = relay()
+    bench.parent()
+    stranger = bench.stranger(request_certificate("stranger", 3))
+    bench.ask(stranger, given=WRONG, posting=REQUEST)
+    ordered = bench.ask(bench.stranger(REQUEST), call="c2")
+    assert only(cmd.Ask, ordered).params.ticket == ""
+
+
+def test_a_request_removed_at_the_relay_stays_removed_when_its_parent_signs() -> None:
+    """Seed 14: the parent's certificate came before the removal was seen."""
+    bench = relay()
+    bench.parent()
+    ask = only(cmd.Ask, bench.ask(bench.stranger(REQUEST), given=ticket_for()))
+    writes = administration.remove(bench.request(), actor="me", at=bench.now.wall)
+    operator = bench.ledger.another_process()
+    operator.begin()
+    operator.apply(writes)
+    operator.commit()
+    ordered = bench.answer_ask(ask, signed_result(issued_certificate()))
+    assert none_of(cmd.Answer, ordered)
+    assert bench.request().state is RequestState.REMOVED
+    told = only(cmd.Answer, bench.tell(ev.LedgerChanged()))
+    assert result_of(told).reason == "declined"
+    assert none_of(cmd.Ask, bench.pass_time(60))
+
+
+def test_a_removed_request_that_waits_for_a_parent_is_not_forwarded() -> None:
+    bench = relay()
+    bench.ask(bench.stranger(REQUEST), given=ticket_for(), call=None)
+    writes = administration.remove(bench.request(), actor="me", at=bench.now.wall)
+    bench.parent()  # what waits is taken up in a moment
+    bench.ledger.begin()
+    bench.ledger.apply(writes)
+    bench.ledger.commit()
+    assert none_of(cmd.Ask, bench.pass_time(60))
+    assert bench.request().state is RequestState.REMOVED
+
+
+def test_a_request_somebody_waits_for_is_not_forgotten() -> None:
+    """A daemon asks once, then waits on its connection."""
+    bench = relay()
+    link = bench.stranger(REQUEST)
+    bench.ask(link, call=None)
+    bench.pass_time(20 * 86_400)
+    assert bench.request().state is RequestState.RECEIVED
+    bench.tell(ev.LinkDown(link))
+    bench.pass_time(20 * 86_400)
+    assert not bench.ledger.requests()
+
+
+def test_our_own_asking_survives_a_failed_commit() -> None:
+    """Otherwise the call stays open and this parent is never asked again."""
+    own = OwnIdentity(certificate=request_certificate("s1", 4), ticket=ticket_for("s1"))
+    bench = relay(own=own)
+    link_up = ev.LinkUp(LinkId(9), _parent_peer(), upstream=True)
+    told = fail_batch(bench, link_up)
+    assert only(cmd.Ask, told).link == LinkId(9)
+
+
+def test_a_members_first_key_is_remembered_after_a_failed_commit() -> None:
+    """Otherwise a ticket could sign another key of a reserved name."""
+    bench = signer()
+    fail_batch(bench, ev.LinkUp(LinkId(9), _child_peer()))
+    assert bench.ledger.known_key("s1") is None
+    bench.pass_time(2)
+    known = bench.ledger.known_key("s1")
+    assert known is not None
+    assert known.how == "member"
+
+
+def test_a_ledger_that_cannot_be_read_at_the_start_does_not_end_expiry(
+    monkeypatch,
+) -> None:
+    bench = relay()
+    core = EnrollmentCore(settings=bench.settings, ledger=bench.ledger)
+    batches = BatchRunner(core=core, ledger=bench.ledger)
+
+    def unreadable(**_: object) -> list[str]:
+        raise LedgerUnavailableError("planned fault")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.ledger, "stale_requests", unreadable)
+        batches.run([ev.Started()], bench.now, bench.entropy)
+    bench.core = core
+    bench.pass_time(2)
+    assert core.next_deadline is not None
+    assert core.next_deadline > bench.now.mono + 3_000
+
+
+def _parent_peer():
+    bench = relay()
+    bench.member("m1", relation=Relation.PARENT, number=60)
+    return bench.core._links[LinkId(1)].peer
+
+
+def _child_peer():
+    bench = signer()
+    bench.member("s1", relation=Relation.CHILD, number=70)
+    return bench.core._links[LinkId(1)].peer
