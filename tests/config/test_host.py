@@ -46,12 +46,20 @@ def test_packaged_user_is_the_last_resort(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     missing = tmp_path / "missing"
+    monkeypatch.setattr("icefloe.config.host.DATA_DIR_DEFAULT", missing)
     known_users(monkeypatch, icinga=300, nagios=100)
     assert daemon_user(missing, {}) == DaemonUser(uid=300, gid=301)
     known_users(monkeypatch, nagios=100)
     assert daemon_user(missing, {}) == DaemonUser(uid=100, gid=101)
     known_users(monkeypatch)
     assert daemon_user(missing, {}) is None
+
+
+def test_packaged_user_has_nothing_in_directories_of_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    known_users(monkeypatch, icinga=300, nagios=100)
+    assert daemon_user(tmp_path / "missing", {}) is None
 
 
 def test_group_alone_goes_with_whoever_we_are(

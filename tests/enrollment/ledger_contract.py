@@ -460,6 +460,14 @@ class LedgerContract(abc.ABC):
         commit(ledger, StoreIntent(an_intent("r1", serial="02")))
         assert ledger.open_request_count() == 0
 
+    def test_abandoning_an_intent_that_never_was_changes_nothing(
+        self, ledger: LedgerWriter
+    ) -> None:
+        commit(ledger, StoreRequest(a_request("r1")))
+        commit(ledger, AbandonIntent("r1"))
+        assert ledger.intent("r1") is None
+        assert ledger.open_request_count() == 1
+
     def test_an_intent_with_a_certificate_is_not_abandoned(
         self, ledger: LedgerWriter
     ) -> None:

@@ -7,25 +7,30 @@ once unless a test holds them back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TypeVar
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from icefloe.cluster.peer import Peer, Standing
 from icefloe.cluster.zones import Endpoint, Relation, Zone, ZoneTree
 from icefloe.doors import MonotonicTime, Now, WallTime
+from icefloe.enrollment import administration
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
 from icefloe.enrollment.core import EnrollmentCore, TurnResult
+from icefloe.enrollment.ledger import Write
 from icefloe.enrollment.memory_ledger import MemoryLedger
-from icefloe.enrollment.model import AttemptRecord, RequestRecord
+from icefloe.enrollment.model import AttemptRecord, RequestRecord, request_id
+from icefloe.enrollment.own import CALL_PREFIX
 from icefloe.enrollment.settings import EnrollmentSettings
-from icefloe.pki.certificates import fingerprint, key_id, to_pem
+from icefloe.pki.certificates import common_name, fingerprint, key_id, to_pem
 from icefloe.pki.profiles import (
     BACKDATE,
     LEAF_LIFETIME,
@@ -82,6 +87,28 @@ def ca(number: int = 0) -> x509.Certificate:
 
 
 @cache
+def expiring_ca() -> x509.Certificate:
+    """Return an older certificate of the CA's key, that ends in ten days."""
+    return ca_certificate(
+        key(9_000),
+        serial=6_999,
+        not_before=WallTime(START - 3_000 * DAY),
+        not_after=WallTime(START + 10 * DAY),
+    )
+
+
+@cache
+def renewed_ca() -> x509.Certificate:
+    """Return the CA's new certificate, younger than what it issued before."""
+    return ca_certificate(
+        key(9_000),
+        serial=7_001,
+        not_before=WallTime(START - 10 * DAY),
+        not_after=WallTime(START + 3_650 * DAY),
+    )
+
+
+@cache
 def anchor(number: int = 0) -> TrustAnchor:
     """Return the trust in that CA."""
     return TrustAnchor.from_pem(to_pem(ca(number)))
@@ -120,6 +147,24 @@ def issued_certificate(
     )
     signature = sign_tbs(key(9_000 + ca_number), tbs)
     return assemble(tbs, signature, key(9_000 + ca_number).public_key())
+
+
+def revoking(*certificates: x509.Certificate) -> TrustAnchor:
+    """Return the trust in the CA with its revocation list."""
+    at = datetime.fromtimestamp(START, UTC)
+    builder = x509.CertificateRevocationListBuilder(
+        issuer_name=ca().subject,
+        last_update=at - timedelta(days=1),
+        next_update=at + timedelta(days=900),
+    )
+    for certificate in certificates:
+        entry = x509.RevokedCertificateBuilder(
+            serial_number=certificate.serial_number,
+            revocation_date=at - timedelta(hours=1),
+        )
+        builder = builder.add_revoked_certificate(entry.build())
+    crl = builder.sign(key(9_000), hashes.SHA256())
+    return TrustAnchor.from_pem(to_pem(ca()), crl.public_bytes(Encoding.PEM))
 
 
 def der(certificate: x509.Certificate) -> bytes:
@@ -316,11 +361,51 @@ class Bench:
         )
         return self.tell(ev.CertificateUpdated(link, params))
 
+    # -- an operator -------------------------------------------------------------------
+
+    def decide(self, writes: Iterable[Write]) -> list[cmd.Command]:
+        """Commit what a command decided beside the daemon, which then sees it."""
+        command = self.ledger.another_process()
+        command.begin()
+        command.apply(writes)
+        command.commit()
+        return self.tell(ev.LedgerChanged())
+
+    def approve(
+        self, request: RequestRecord, *, reserved: bool = False
+    ) -> list[cmd.Command]:
+        """Approve a request, as `ca sign` does."""
+        writes = administration.approve(
+            self.ledger,
+            request,
+            actor="root",
+            at=self.now.wall,
+            reserved=reserved,
+            reserved_names=self.settings.reserved_names,
+            node_name=self.settings.node_name,
+        )
+        return self.decide(writes)
+
+    def remove(self, request: RequestRecord) -> list[cmd.Command]:
+        """Decline a request, as `ca remove` does."""
+        return self.decide(
+            administration.remove(request, actor="root", at=self.now.wall)
+        )
+
     # -- looking ----------------------------------------------------------------------
 
     def request(self, cn: str = "agent") -> RequestRecord:
         """Return the newest request for a name."""
         return [r for r in self.ledger.requests() if r.cn == cn][-1]
+
+    def request_for(self, certificate: x509.Certificate) -> RequestRecord:
+        """Return the first request of a certificate's key and name."""
+        name = request_id(
+            cn=common_name(certificate), key_id=key_id(certificate), renews=""
+        )
+        request = self.ledger.request(name)
+        assert request is not None
+        return request
 
     def attempts(self, cn: str = "agent") -> Sequence[AttemptRecord]:
         """Return the attempts of the newest request for a name."""
@@ -359,6 +444,21 @@ def only(kind: type[CommandT], commands: Sequence[cmd.Command]) -> CommandT:
     found = [command for command in commands if isinstance(command, kind)]
     assert len(found) == 1, [type(c).__name__ for c in commands]
     return found[0]
+
+
+def asks(commands: Sequence[cmd.Command]) -> list[cmd.Ask]:
+    """Return what is asked of parents."""
+    return [command for command in commands if isinstance(command, cmd.Ask)]
+
+
+def own_asks(commands: Sequence[cmd.Command]) -> list[cmd.Ask]:
+    """Return what is asked of parents for the daemon itself."""
+    return [ask for ask in asks(commands) if ask.call.startswith(CALL_PREFIX)]
+
+
+def answers(commands: Sequence[cmd.Command]) -> list[CertificateResult]:
+    """Return the results of the answers."""
+    return [result_of(c) for c in commands if isinstance(c, cmd.Answer)]
 
 
 def none_of(kind: type, commands: Sequence[cmd.Command]) -> bool:

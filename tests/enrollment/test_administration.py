@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from tests.enrollment.playbook import (
@@ -17,7 +18,7 @@ from tests.enrollment.playbook import (
 from icefloe.enrollment import administration
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment.administration import DecisionError
-from icefloe.enrollment.ledger import Write
+from icefloe.enrollment.ledger import StoreRequest, Write
 from icefloe.enrollment.model import RequestState
 from icefloe.pki.certificates import fingerprint
 
@@ -129,3 +130,11 @@ def test_the_list_can_be_narrowed_to_states(bench: Bench) -> None:
     assert result_of(answer).status_code == 0
     (listed,) = administration.list_requests(bench.ledger, signed)
     assert listed.certificate is not None
+
+
+def test_a_request_nobody_asks_with_is_not_listed(bench: Bench) -> None:
+    """Its attempts were evicted, or are being imported."""
+    orphan = replace(bench.request(), request_id="0" * 32)
+    bench.decide([StoreRequest(orphan)])
+    listed = administration.list_requests(bench.ledger, None)
+    assert [each.request.cn for each in listed] == ["agent"]

@@ -32,6 +32,7 @@ from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.enrollment.model import RequestState
 from icefloe.enrollment.settings import OwnIdentity
 from icefloe.enrollment.waiters import Waiter, Waiters
+from icefloe.pki.certificates import to_pem
 from icefloe.wire.catalogue import RequestCertificate
 
 REQUEST = request_certificate()
@@ -183,6 +184,28 @@ def test_a_request_somebody_waits_for_is_not_forgotten() -> None:
     bench.tell(ev.LinkDown(link))
     bench.pass_time(20 * 86_400)
     assert not bench.ledger.requests()
+
+
+def test_an_attempt_that_was_evicted_is_not_on_its_way_any_more() -> None:
+    """Seed 517: its errand was kept for ever, one for each wrong ticket."""
+    bench = relay()
+    for number in range(100):
+        # One after the other, so that nobody waits for the earlier ones.
+        stranger = bench.stranger(request_certificate("stranger", 3))
+        bench.ask(stranger, given=f"{number:040d}", posting=REQUEST, call=None)
+        bench.tell(ev.LinkDown(stranger))
+    assert len(bench.attempts()) <= 16
+    assert bench.core.census().errands <= 16
+
+
+def test_a_member_waits_for_nothing_that_was_not_recorded() -> None:
+    """Seed 15668: told "pending" in a turn that failed, it stayed on the list."""
+    bench = signer()
+    params = RequestCertificate(cert_request=to_pem(REQUEST))
+    event = ev.CertificateAsked(bench.child(), CallId("c1"), params)
+    told = fail_batch(bench, event)
+    assert result_of(only(cmd.Answer, told)).reason == "ledger-fault"
+    assert bench.core.census().waiters == 0
 
 
 def test_our_own_asking_survives_a_failed_commit() -> None:

@@ -8,6 +8,7 @@ from tests.enrollment.playbook import (
     DAY,
     START,
     Bench,
+    asks,
     ca,
     issued_certificate,
     key,
@@ -18,6 +19,7 @@ from tests.enrollment.playbook import (
     relay,
     request_certificate,
     signed_result,
+    signer,
     ticket_for,
 )
 
@@ -27,7 +29,7 @@ from icefloe.enrollment import events as ev
 from icefloe.enrollment.settings import OwnIdentity
 from icefloe.pki.certificates import load_pem, to_pem
 from icefloe.pki.profiles import ca_certificate
-from icefloe.wire.catalogue import CertificateResult
+from icefloe.wire.catalogue import CertificateResult, UpdateCertificate
 
 OWN = request_certificate("s1", 40)
 NEW = issued_certificate("s1", 40, serial=900)
@@ -125,10 +127,11 @@ def test_an_icefloe_parent_is_asked_again_rarely() -> None:
 
 def test_after_long_waiting_a_real_parent_is_asked_rarely_too() -> None:
     bench = unsigned()
-    ask = up(bench)
-    bench.pass_time(700)
-    bench.answer_ask(ask, pending_result())
+    up(bench)
+    ask = asks(bench.pass_time(700))[-1]
+    only(cmd.Log, bench.answer_ask(ask, pending_result()))
     assert none_of(cmd.Ask, bench.pass_time(9.0))
+    only(cmd.Ask, bench.pass_time(1.1))
 
 
 def test_a_refusal_is_logged_with_what_to_do_and_asked_again_later() -> None:
@@ -176,3 +179,64 @@ def test_an_unusable_certificate_in_an_answer_is_not_installed() -> None:
     bench = unsigned()
     result = CertificateResult(status_code=0, cert="junk", ca="junk")
     assert none_of(cmd.InstallIdentity, bench.answer_ask(up(bench), result))
+
+
+def test_an_answer_without_a_ca_stands_on_the_ca_we_trust() -> None:
+    bench = unsigned()
+    ordered = bench.answer_ask(up(bench), replace(signed_result(NEW), ca=""))
+    assert load_pem(only(cmd.InstallIdentity, ordered).ca) == ca()
+
+
+def test_the_certificate_that_we_have_is_not_installed_again() -> None:
+    bench = relay(own=OwnIdentity(certificate=NEW))
+    assert bench.update(bench.parent(), NEW, request="ab") == []
+
+
+def test_without_a_trusted_ca_nothing_is_asked_or_installed() -> None:
+    """Setup fetches the CA certificate first; a daemon does not guess one."""
+    bench = unsigned(anchor=None)
+    parent = bench.parent()
+    assert none_of(cmd.Ask, bench.said)
+    assert bench.update(parent, NEW, request="ab") == []
+
+
+def test_an_unreadable_pushed_certificate_is_nobodys() -> None:
+    bench = unsigned()
+    parent = up(bench).link
+    params = UpdateCertificate(cert="junk", ca="", fingerprint_request="ab")
+    ordered = bench.tell(ev.CertificateUpdated(parent, params))
+    assert only(cmd.Log, ordered).event == "certificate for no request of ours ignored"
+
+
+def test_a_pushed_refusal_is_no_certificate() -> None:
+    bench = unsigned()
+    parent = up(bench).link
+    params = UpdateCertificate(
+        cert=to_pem(NEW), ca=to_pem(ca()), fingerprint_request="ab", status_code=1
+    )
+    assert bench.tell(ev.CertificateUpdated(parent, params)) == []
+
+
+def test_a_failure_of_a_call_that_is_over_is_ignored() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    bench.answer_ask(ask, pending_result())
+    assert bench.tell(ev.ParentFailed(ask.link, ask.call, "late")) == []
+
+
+def test_only_a_parent_that_has_answered_is_asked_again() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    silent = bench.parent("m2")
+    bench.answer_ask(ask, pending_result())
+    again = asks(bench.pass_time(5.0))
+    assert again
+    assert silent not in {each.link for each in again}
+
+
+def test_a_signer_asks_nobody_for_its_own_certificate() -> None:
+    own = OwnIdentity(certificate=request_certificate("m1", 40))
+    bench = signer(own=own)
+    bench.parent("m2")
+    bench.pass_time(2 * DAY)
+    assert none_of(cmd.Ask, bench.said)

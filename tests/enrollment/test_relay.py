@@ -8,6 +8,8 @@ import pytest
 from tests.enrollment.playbook import (
     WRONG,
     Bench,
+    asks,
+    der,
     hops_of,
     issued_certificate,
     none_of,
@@ -21,20 +23,24 @@ from tests.enrollment.playbook import (
     ticket_for,
 )
 
+from icefloe.cluster.peer import Peer, Standing
+from icefloe.cluster.zones import Relation
 from icefloe.enrollment import administration
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
-from icefloe.enrollment.model import AttemptState, Origin, RequestState
+from icefloe.enrollment.ledger import StoreCertificate, StoreRequest
+from icefloe.enrollment.model import (
+    AttemptState,
+    CertificateRecord,
+    Origin,
+    RequestState,
+)
 from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.pki.certificates import fingerprint, load_pem, to_pem
 from icefloe.wire.catalogue import CertificateResult
 
 TICKET = ticket_for()
 REQUEST = request_certificate()
-
-
-def asks(commands: list[cmd.Command]) -> list[cmd.Ask]:
-    return [command for command in commands if isinstance(command, cmd.Ask)]
 
 
 def forward(bench: Bench, *, given: str = TICKET, call: object = "c1") -> cmd.Ask:
@@ -542,8 +548,6 @@ def test_a_member_that_connects_with_its_certificate_confirms_it() -> None:
     ask = forward(bench)
     certificate = issued_certificate()
     bench.answer_ask(ask, signed_result(certificate))
-    from icefloe.cluster.zones import Relation
-
     bench.member("agent", relation=Relation.CHILD, certificate=certificate)
     assert bench.request().state is RequestState.CONFIRMED
 
@@ -556,3 +560,98 @@ def test_the_relay_answers_with_its_own_ca() -> None:
     answer = only(cmd.Answer, bench.answer_ask(ask, result))
     assert bench.settings.anchor is not None
     assert result_of(answer).ca == to_pem(bench.settings.anchor.ca)
+
+
+def test_the_only_parents_error_is_a_rest_and_no_answer() -> None:
+    bench = relay()
+    bench.parent()
+    ask = forward(bench)
+    ordered = bench.tell(ev.ParentFailed(ask.link, ask.call, "boom"))
+    assert none_of(cmd.Answer, ordered)
+    assert none_of(cmd.Ask, ordered)
+    assert bench.attempts()[0].state is AttemptState.FORWARDED
+    assert asks(bench.pass_time(0.3))
+
+
+def test_a_refused_attempt_is_not_failed_again() -> None:
+    bench = relay()
+    bench.parent()
+    ask = forward(bench, given=WRONG)
+    bench.answer_ask(ask, refused_result())
+    assert bench.tell(ev.ParentFailed(ask.link, ask.call, "late")) == []
+
+
+def test_the_same_certificate_from_two_parents_is_one() -> None:
+    bench = relay()
+    bench.parent("m1")
+    bench.parent("m2")
+    first = forward(bench)
+    second = only(cmd.Ask, bench.pass_time(2.1))
+    bench.answer_ask(first, signed_result(issued_certificate()))
+    assert bench.answer_ask(second, signed_result(issued_certificate())) == []
+
+
+def test_without_a_trusted_ca_no_certificate_is_passed_on() -> None:
+    """A gateway that has not fetched its CA certificate yet."""
+    bench = relay(anchor=None)
+    bench.parent()
+    ask = forward(bench)
+    ordered = bench.answer_ask(ask, signed_result(issued_certificate()))
+    assert none_of(cmd.Answer, ordered)
+    assert bench.request().state is RequestState.FORWARDED
+
+
+def test_a_removed_request_is_not_taken_up_when_a_parent_connects() -> None:
+    bench = relay()
+    bench.ask(bench.stranger(REQUEST), given=TICKET)
+    bench.remove(bench.request())
+    bench.parent()
+    assert none_of(cmd.Ask, bench.pass_time(60))
+
+
+def test_a_gateway_forwards_on_a_link_where_nobody_is_a_member() -> None:
+    """It is no endpoint itself: it has no zones, and so no members."""
+    bench = relay(tree=None)
+    peer = Peer(standing=Standing.ANONYMOUS, common_name="m1", address="192.0.2.3:5665")
+    bench.tell(ev.LinkUp(ev.LinkId(99), peer, upstream=True))
+    ask = forward(bench)
+    assert ask.link == ev.LinkId(99)
+    assert none_of(cmd.Answer, bench.update(ask.link, REQUEST, request="ab"))
+    ordered = bench.answer_ask(ask, signed_result(issued_certificate()))
+    assert result_of(only(cmd.Answer, ordered)).status_code == 0
+
+
+def test_a_certificate_that_another_process_recorded_is_given_out() -> None:
+    bench = relay()
+    bench.parent()
+    forward(bench)
+    request = bench.request()
+    record = CertificateRecord(
+        serial="01f4",
+        request_id=request.request_id,
+        certificate=der(issued_certificate()),
+        source="m1",
+        at=bench.now.wall,
+    )
+    answered = replace(request, state=RequestState.ANSWERED)
+    ordered = bench.decide([StoreRequest(answered), StoreCertificate(record)])
+    assert result_of(only(cmd.Answer, ordered)).status_code == 0
+
+
+def test_a_change_by_another_process_that_decides_nothing_is_passed_over() -> None:
+    bench = relay()
+    bench.parent()
+    forward(bench)
+    assert bench.decide([]) == []
+
+
+def test_a_parent_that_goes_does_not_end_the_asking_of_the_other() -> None:
+    bench = relay()
+    first, second = bench.parent("m1"), bench.parent("m2")
+    forward(bench)
+    ask = only(cmd.Ask, bench.pass_time(2.1))
+    assert ask.link == second
+    bench.tell(ev.LinkDown(first))
+    assert none_of(cmd.Ask, bench.pass_time(1))
+    ordered = bench.answer_ask(ask, signed_result(issued_certificate()))
+    assert result_of(only(cmd.Answer, ordered)).status_code == 0

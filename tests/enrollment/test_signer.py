@@ -31,7 +31,13 @@ from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
 from icefloe.enrollment.model import AttemptState, DecisionKind, RequestState
 from icefloe.enrollment.settings import OwnIdentity
-from icefloe.pki.certificates import common_name, key_id, load_pem, to_pem
+from icefloe.pki.certificates import (
+    common_name,
+    fingerprint,
+    key_id,
+    load_pem,
+    to_pem,
+)
 from icefloe.pki.profiles import sign_tbs
 from icefloe.wire.catalogue import RequestCertificate
 
@@ -446,3 +452,109 @@ def test_a_relay_never_signs() -> None:
     bench = relay()
     link = bench.stranger(request_certificate())
     assert none_of(cmd.Sign, bench.ask(link, given=ticket_for()))
+
+
+def test_a_ticket_that_could_not_be_compared_is_not_called_wrong() -> None:
+    bench = signer()
+    bench.hold_work = True
+    link = bench.stranger(request_certificate())
+    check = only(cmd.CheckTicket, bench.ask(link, given=ticket_for()))
+    ordered = bench.tell(ev.TicketCheckFailed(check.attempt_id))
+    result = result_of(only(cmd.Answer, ordered))
+    assert (result.status_code, result.reason) == (1, "signer-fault")
+    assert result.retry_after == 60
+    assert bench.attempts()[0].state is AttemptState.RECEIVED
+    bench.hold_work = False
+    assert result_of(enroll(bench, given=ticket_for())).status_code == 0
+
+
+def test_the_comparison_for_a_forgotten_attempt_is_of_no_use() -> None:
+    bench = signer()
+    assert bench.tell(ev.TicketCheckFailed("gone")) == []
+    assert bench.tell(ev.TicketChecked("gone", valid=True)) == []
+
+
+def test_a_ticket_compared_after_its_refusal_changes_nothing() -> None:
+    bench = signer()
+    enroll(bench, given=WRONG)
+    attempt = bench.attempts()[0].attempt_id
+    assert bench.tell(ev.TicketChecked(attempt, valid=True)) == []
+
+
+def test_two_valid_tickets_for_one_request_are_one_signature() -> None:
+    """A self-signed certificate that was remade is another attempt."""
+    bench = signer()
+    bench.hold_work = True
+    checks = [
+        only(cmd.CheckTicket, bench.ask(bench.stranger(remade), given=ticket_for()))
+        for remade in (request_certificate(), request_certificate(serial=2))
+    ]
+    sign = only(cmd.Sign, bench.work(checks[0]))
+    assert bench.work(checks[1]) == []
+    answers = [c for c in bench.work(sign) if isinstance(c, cmd.Answer)]
+    assert [result_of(answer).status_code for answer in answers] == [0, 0]
+
+
+def test_who_asks_while_the_key_signs_shares_the_certificate() -> None:
+    bench = signer()
+    bench.hold_work = True
+    first = bench.ask(bench.stranger(request_certificate()), given=ticket_for())
+    sign = only(cmd.Sign, bench.work(only(cmd.CheckTicket, first)))
+    again = bench.ask(bench.stranger(request_certificate()), given=ticket_for())
+    assert none_of(cmd.CheckTicket, again)
+    assert none_of(cmd.Sign, again)
+    answers = [c for c in bench.work(sign) if isinstance(c, cmd.Answer)]
+    assert len(answers) == 2
+
+
+def test_a_signature_for_nothing_that_is_intended_is_not_used() -> None:
+    bench = signer()
+    enroll(bench, given=ticket_for())
+    for request in ("gone", bench.request().request_id):
+        assert bench.tell(ev.Signed(request, b"signature")) == []
+    assert bench.tell(ev.SigningFailed("gone", "no key")) == []
+
+
+def test_the_cas_own_name_is_never_signed() -> None:
+    bench = signer()
+    name = common_name(ca())
+    link = bench.stranger(request_certificate(name))
+    ordered = bench.ask(link, given=ticket_for(name))
+    assert none_of(cmd.Sign, ordered)
+    assert result_of(only(cmd.Answer, ordered)).reason == "signer-fault"
+
+
+def test_a_daemon_with_a_wrong_ticket_is_let_go() -> None:
+    """It asked without an id and cannot be told."""
+    bench = signer()
+    link = bench.stranger(request_certificate())
+    ordered = bench.ask(link, given=WRONG, call=None)
+    assert none_of(cmd.Answer, ordered)
+    assert only(cmd.Drain, ordered).link == link
+
+
+def test_an_asker_whose_ticket_is_not_compared_in_time_is_told() -> None:
+    bench = signer()
+    bench.hold_work = True
+    bench.ask(bench.stranger(request_certificate()), given=ticket_for())
+    result = result_of(only(cmd.Answer, bench.pass_time(15)))
+    assert (result.status_code, result.reason) == (2, "awaiting-approval")
+
+
+def test_a_signer_forwards_nothing() -> None:
+    bench = signer()
+    bench.ask(bench.stranger(request_certificate()))
+    bench.parent("m2")
+    assert none_of(cmd.Ask, bench.pass_time(60))
+    assert none_of(cmd.Ask, bench.said)
+
+
+def test_a_signer_takes_no_certificate_from_another_node() -> None:
+    """What it does not sign itself it has not decided."""
+    bench = signer()
+    enroll(bench)
+    other = bench.parent("m2")
+    given = issued_certificate()
+    ordered = bench.update(other, given, request=fingerprint(request_certificate()))
+    only(cmd.Log, ordered)
+    assert bench.request().state is RequestState.AWAITING_APPROVAL

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icefloe.config.errors import LayoutError, printable
+from icefloe.config.layout import DATA_DIR_DEFAULT
 
 USER_VARIABLE = "ICINGA2_USER"
 GROUP_VARIABLE = "ICINGA2_GROUP"
@@ -30,8 +31,10 @@ class DaemonUser:
 def daemon_user(data_dir: Path, environment: Mapping[str, str]) -> DaemonUser | None:
     """Find the user that the node's files are to belong to.
 
-    In this order: `ICINGA2_USER` and `ICINGA2_GROUP`, the owner of the data
-    directory, the user `icinga` or `nagios`.
+    In this order: `ICINGA2_USER` and `ICINGA2_GROUP`; the owner of the data
+    directory; for the packages' own data directory their user, `icinga` or
+    `nagios`.  Directories elsewhere belong to whoever makes them: the packages'
+    user might not even be let in there.
 
     Args:
         data_dir: The node's data directory; need not exist.
@@ -43,7 +46,9 @@ def daemon_user(data_dir: Path, environment: Mapping[str, str]) -> DaemonUser | 
     Raises:
         LayoutError: When a variable names a user or group that does not exist.
     """
-    user = _named_user(environment) or _owner(data_dir) or _packaged_user()
+    user = _named_user(environment) or _owner(data_dir)
+    if user is None and data_dir == DATA_DIR_DEFAULT:
+        user = _packaged_user()
     group_name = environment.get(GROUP_VARIABLE)
     if not group_name:
         return user

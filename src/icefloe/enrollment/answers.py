@@ -117,6 +117,7 @@ class Responder:
                         member=True,
                         ticketed=waiter.ticketed,
                         until=silent_until(turn, self.settings),
+                        source=waiter.source,
                     )
                 )
 

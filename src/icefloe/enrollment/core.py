@@ -10,10 +10,10 @@ fails, `commit_failed` puts right what the core remembers and tells the askers.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from icefloe.doors import Entropy, MonotonicTime, Now, WallTime
+from icefloe.doors import Entropy, MonotonicTime, Now
 from icefloe.enrollment import events as ev
 from icefloe.enrollment.answers import SIGNED, Responder, silent_until, still_undecided
 from icefloe.enrollment.commands import (
@@ -21,14 +21,16 @@ from icefloe.enrollment.commands import (
     Hold,
     Level,
 )
+from icefloe.enrollment.expiry import Expiry
 from icefloe.enrollment.intake import Turned, declined, take_in
-from icefloe.enrollment.ledger import ForgetRequest, Ledger, Write
+from icefloe.enrollment.ledger import Ledger, Write
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
     SETTLED_STATES,
     AttemptRecord,
     AttemptState,
+    CertificateRecord,
     Refusal,
     RequestRecord,
     RequestState,
@@ -48,9 +50,6 @@ from icefloe.pki.errors import PKIError
 
 # After a failed commit the ledger is read anew this much later.
 RECOVER_AFTER = 1.0
-# Requests nobody asks about any more are looked for this often, so many at once.
-EXPIRE_EVERY = 3600.0
-EXPIRE_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ class EnrollmentCore:
         )
         self._own = OwnEnrollment()
         self._recover_at: MonotonicTime | None = None
-        self._expire_at: MonotonicTime | None = None
+        self._expiry = Expiry(waiters=self._waiters, upstream=self._upstream)
         self._settings = settings
         self._spread_settings()
         self._handlers: Mapping[type, Callable[[Turn, Any], None]] = {
@@ -126,6 +125,7 @@ class EnrollmentCore:
             ev.ParentFailed: self._parent_failed,
             ev.CertificateUpdated: self._updated,
             ev.TicketChecked: self._ticket_checked,
+            ev.TicketCheckFailed: self._ticket_check_failed,
             ev.Signed: self._signed,
             ev.SigningFailed: self._signing_failed,
             ev.LedgerChanged: self._ledger_changed,
@@ -143,6 +143,8 @@ class EnrollmentCore:
         """
         turn = self._turn(now, entropy)
         self._dispatch(turn, event)
+        for attempt_id in turn.forgotten:
+            self._upstream.end(attempt_id)
         return TurnResult(tuple(turn.writes), tuple(turn.commands))
 
     def reconfigure(self, settings: EnrollmentSettings, now: Now) -> None:
@@ -178,8 +180,8 @@ class EnrollmentCore:
         self._upstream.end_all()
         self._signer.forget_running()
         self._recover_at = MonotonicTime(now.mono + RECOVER_AFTER)
-        if self._expire_at is None:
-            self._expire_at = self._recover_at
+        if self._expiry.due_at is None:
+            self._expiry.due_at = self._recover_at
         return tuple(turn.commands)
 
     @property
@@ -190,7 +192,7 @@ class EnrollmentCore:
             self._upstream.next_deadline,
             self._own.next_deadline,
             self._recover_at,
-            self._expire_at,
+            self._expiry.due_at,
         )
         return min((d for d in deadlines if d is not None), default=None)
 
@@ -222,12 +224,16 @@ class EnrollmentCore:
     def _ticket_checked(self, turn: Turn, event: ev.TicketChecked) -> None:
         self._signer.ticket_checked(turn, event)
 
+    def _ticket_check_failed(self, turn: Turn, event: ev.TicketCheckFailed) -> None:
+        self._signer.ticket_check_failed(turn, event)
+
     def _signing_failed(self, turn: Turn, event: ev.SigningFailed) -> None:
         self._signer.signing_failed(turn, event)
 
     def _started(self, turn: Turn, _event: ev.Started) -> None:
+        self._own.started(turn)
         self._resume(turn)
-        self._expire(turn)
+        self._expiry.look(turn)
 
     def _asked(self, turn: Turn, event: ev.CertificateAsked) -> None:
         link = self._links.get(event.link)
@@ -241,19 +247,19 @@ class EnrollmentCore:
         except Turned as turned:
             self._turn_away(turn, link, event.call, turned.refusal)
             return
-        attempt = intake.attempt
+        found = intake.found
         waiter = self._waiter(turn, link, event, intake.request, intake.fingerprint)
-        waiter.attempt_id = attempt.attempt_id if attempt is not None else ""
-        self._waiters.add(waiter)
-        if intake.known is not None or attempt is None:
-            if intake.known is not None:
-                self._responder.give_certificate(turn, [waiter], intake.known)
+        if isinstance(found, CertificateRecord):
+            self._waiters.add(waiter)
+            self._responder.give_certificate(turn, [waiter], found)
             return
+        waiter.attempt_id = found.attempt_id
+        self._waiters.add(waiter)
         self._hold(turn, link, waiter)
         if self._settings.signs:
-            self._signer.consider(turn, intake.request, attempt)
+            self._signer.consider(turn, intake.request, found)
         else:
-            self._relay.forward(turn, intake.request, attempt)
+            self._relay.forward(turn, intake.request, found)
 
     def _admit(self, link: LinkState) -> None:
         limits = self._settings.limits
@@ -466,29 +472,30 @@ class EnrollmentCore:
         if self._recover_at is not None and self._recover_at <= now:
             self._recover_at = None
             self._resume(turn)
-        if self._expire_at is not None and self._expire_at <= now:
-            self._expire(turn)
+        if self._expiry.due_at is not None and self._expiry.due_at <= now:
+            self._expiry.look(turn)
         parents = [s.name for s in self._links.values() if s.upstream]
         for waiter in self._waiters.expired(now):
             self._hold_ended(turn, waiter, parents)
         for errand in self._upstream.take_due(turn.now):
-            attempt = turn.attempt(errand.attempt_id)
-            if (
-                attempt is None
-                or not self._is_wanted(turn, attempt)
-                or self._relay.stands_back(turn, attempt)
-            ):
-                self._upstream.end(errand.attempt_id)
-                continue
-            self._upstream.ask_again(turn, errand, attempt)
-            self._relay.went_up(turn, errand, attempt)
+            self._errand_due(turn, errand)
         self._own.deadline(turn)
 
-    def _is_wanted(self, turn: Turn, attempt: AttemptRecord) -> bool:
-        """Whether an attempt may still be taken to a parent."""
-        request = turn.request(attempt.request_id)
-        removed = request is None or request.state is RequestState.REMOVED
-        return not removed and attempt.state in OPEN_ATTEMPT_STATES
+    def _errand_due(self, turn: Turn, errand: Errand) -> None:
+        """Take an attempt to a parent, if it may still be taken there."""
+        attempt = turn.attempt(errand.attempt_id)
+        request = turn.request(errand.request_id)
+        if (
+            attempt is None
+            or request is None
+            or request.state is RequestState.REMOVED
+            or attempt.state not in OPEN_ATTEMPT_STATES
+            or self._relay.stands_back(turn, attempt)
+        ):
+            self._upstream.end(errand.attempt_id)
+            return
+        self._upstream.ask_again(turn, errand, attempt)
+        self._relay.went_up(turn, errand, request, attempt)
 
     def _hold_ended(self, turn: Turn, waiter: Waiter, parents: list[str]) -> None:
         if waiter.call is None:
@@ -550,32 +557,6 @@ class EnrollmentCore:
         if request is not None and unjudged and request.state not in closed:
             self._signer.consider(turn, request, attempt)
 
-    def _expire(self, turn: Turn) -> None:
-        """Forget unfinished requests that nobody has asked about for long."""
-        before = WallTime(turn.now.wall - self._settings.limits.request_lifetime)
-        stale = turn.ledger.stale_requests(before=before, limit=EXPIRE_AT_ONCE)
-        forgotten = [i for i in stale if not self._is_awaited(turn, i)]
-        for request_id in forgotten:
-            for attempt in turn.attempts(request_id):
-                self._upstream.end(attempt.attempt_id)
-            turn.writes.append(ForgetRequest(request_id))
-        if forgotten:
-            turn.log(Level.INFO, "stale requests forgotten", count=len(forgotten))
-        soon = 1.0 if len(stale) == EXPIRE_AT_ONCE else EXPIRE_EVERY
-        self._expire_at = MonotonicTime(turn.now.mono + soon)
-
-    def _is_awaited(self, turn: Turn, request_id: str) -> bool:
-        """Whether somebody waits for a request; then it counts as asked again.
-
-        A daemon asks once and waits on its connection, for weeks if need be.
-        """
-        waiters = [w for w in self._waiters.of_request(request_id) if not w.member]
-        for attempt_id in dict.fromkeys(waiter.attempt_id for waiter in waiters):
-            attempt = turn.attempt(attempt_id)
-            if attempt is not None:
-                turn.store_attempt(replace(attempt, asked_at=turn.now.wall))
-        return bool(waiters)
-
     # -- inside -----------------------------------------------------------------------
 
     def _turn(self, now: Now, entropy: Entropy) -> Turn:
@@ -592,6 +573,7 @@ class EnrollmentCore:
             self._signer,
             self._relay,
             self._unrecorded,
+            self._expiry,
             self._own,
         ):
             part.settings = self._settings

@@ -82,14 +82,13 @@ class Intake:
     """What an asking turned out to be.
 
     Attributes:
-        known: the certificate that answers it at once (rule 1), if any.
-        attempt: the recorded attempt (rule 2), if `known` is None.
+        found: the certificate that answers it at once (rule 1), or the attempt
+            that was recorded (rule 2).
     """
 
     request: RequestRecord
     fingerprint: str
-    known: CertificateRecord | None
-    attempt: AttemptRecord | None
+    found: CertificateRecord | AttemptRecord
 
 
 def take_in(
@@ -122,13 +121,13 @@ def take_in(
     renews = _renews(asking)
     request, known, chain_end = _find(turn, settings, presented, renews)
     if known is not None and request is not None:
-        return Intake(request, presented.fingerprint, known, None)
+        return Intake(request, presented.fingerprint, known)
     if request is not None and request.state is RequestState.REMOVED:
         raise Turned(_declined(name, request))
     if request is None:
         request = _new_request(asking, chain_end)
     attempt = _record(asking, request)
-    return Intake(request, presented.fingerprint, None, attempt)
+    return Intake(request, presented.fingerprint, attempt)
 
 
 def declined(node_name: str, request: RequestRecord) -> Refusal:

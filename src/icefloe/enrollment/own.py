@@ -17,7 +17,7 @@ from icefloe.enrollment.answers import PENDING, SIGNED
 from icefloe.enrollment.commands import Ask, InstallIdentity, Level
 from icefloe.enrollment.events import LinkId
 from icefloe.enrollment.links import LinkState
-from icefloe.enrollment.settings import EnrollmentSettings
+from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
 from icefloe.enrollment.turn import Turn
 from icefloe.pki.certificates import common_name, key_id, load_pem, to_pem
 from icefloe.pki.errors import PKIError
@@ -49,6 +49,12 @@ class OwnEnrollment:
         self._installing: tuple[str, MonotonicTime] | None = None
         self.next_deadline: MonotonicTime | None = None
 
+    def started(self, turn: Turn) -> None:
+        """The node runs: its certificate is looked at, with a parent or without."""
+        self._again(turn.now, LOOK_EVERY)
+        if self.settings.signs:
+            self._warn_signer(turn)
+
     def reconfigured(self, now: Now) -> None:
         """The identity or the trust anchor changed: look again."""
         self._installing = None
@@ -59,8 +65,9 @@ class OwnEnrollment:
         """A parent is connected."""
         self._links[state.link] = state
         self._again(turn.now, LOOK_EVERY)
-        if self._needed(turn.now):
-            self._ask(turn, state)
+        own = self._unfit(turn.now)
+        if own is not None:
+            self._ask(turn, state, own)
 
     def link_down(self, link: LinkId) -> None:
         """A connection ended."""
@@ -75,7 +82,8 @@ class OwnEnrollment:
         self._again(turn.now, LOOK_EVERY)
         if self.settings.signs:
             self._warn_signer(turn)
-        if not self._needed(turn.now):
+        own = self._unfit(turn.now)
+        if own is None:
             return
         now = turn.now.mono
         self._calls = {
@@ -84,7 +92,7 @@ class OwnEnrollment:
         asked = {link for link, _ in self._calls.values()}
         for state in self._links.values():
             if state.link not in asked:
-                self._ask(turn, state)
+                self._ask(turn, state, own)
 
     def answered(
         self, turn: Turn, link: LinkId, call: str, result: CertificateResult
@@ -200,20 +208,18 @@ class OwnEnrollment:
             at=now.wall,
         )
 
-    def _needed(self, now: Now) -> bool:
+    def _unfit(self, now: Now) -> OwnIdentity | None:
+        """Return our identity if a parent is to be asked for a better one."""
         own, anchor = self.settings.own, self.settings.anchor
         if own is None or anchor is None or self.settings.signs:
-            return False
+            return None
         certificate = own.certificate
-        return not (
-            anchor.is_signed(certificate, now.wall)
-            and up_to_date(certificate, now.wall)
+        is_fit = anchor.is_signed(certificate, now.wall) and up_to_date(
+            certificate, now.wall
         )
+        return None if is_fit else own
 
-    def _ask(self, turn: Turn, state: LinkState) -> None:
-        own = self.settings.own
-        if own is None:
-            return
+    def _ask(self, turn: Turn, state: LinkState, own: OwnIdentity) -> None:
         if self._since is None:
             self._since = turn.now.mono
         call = f"{CALL_PREFIX}{next(self._numbers)}"

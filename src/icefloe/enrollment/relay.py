@@ -21,7 +21,6 @@ from icefloe.enrollment.events import LinkId
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
-    SETTLED_STATES,
     AttemptRecord,
     AttemptState,
     CertificateRecord,
@@ -113,11 +112,14 @@ class Relay:
             turn.add_hop(request.request_id, HopDid.FORWARDED)
         turn.move(request, RequestState.FORWARDED)
 
-    def went_up(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> None:
+    def went_up(
+        self,
+        turn: Turn,
+        errand: Errand,
+        request: RequestRecord,
+        attempt: AttemptRecord,
+    ) -> None:
         """An errand had its turn: say so in the ledger, and look behind it."""
-        request = turn.request(attempt.request_id)
-        if request is None:
-            return
         if errand.waiting_on and attempt.state is AttemptState.RECEIVED:
             turn.settle_attempt(attempt, AttemptState.FORWARDED)
             self._mark_forwarded(turn, request)
@@ -453,11 +455,6 @@ def standing_attempt(
 
     is_open = [a for a in attempts if a.state in OPEN_ATTEMPT_STATES]
     return max(is_open, key=rank, default=None)
-
-
-def is_settled(request: RequestRecord) -> bool:
-    """Whether a request has its certificate."""
-    return request.state in SETTLED_STATES
 
 
 _ORIGINS = {Origin.DIRECT: 2, Origin.RELAYED: 1, Origin.POSTED: 0}

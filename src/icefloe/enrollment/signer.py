@@ -22,7 +22,13 @@ from icefloe.doors import WallTime
 from icefloe.enrollment.answers import Responder
 from icefloe.enrollment.commands import CheckTicket, Level, Sign
 from icefloe.enrollment.crowding import forget_if_crowded
-from icefloe.enrollment.events import LinkId, Signed, SigningFailed, TicketChecked
+from icefloe.enrollment.events import (
+    LinkId,
+    Signed,
+    SigningFailed,
+    TicketChecked,
+    TicketCheckFailed,
+)
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
@@ -137,6 +143,22 @@ class Signer:
             self._await_approval(turn, request, attempt, needs)
         else:
             self._decide(turn, request, DecisionKind.TICKET, attempt)
+
+    def ticket_check_failed(self, turn: Turn, event: TicketCheckFailed) -> None:
+        """A ticket was not compared, by a fault of ours; it is when asked again."""
+        self._checking.pop(event.attempt_id, None)
+        attempt = turn.attempt(event.attempt_id)
+        request = turn.request(attempt.request_id) if attempt else None
+        if attempt is None or request is None:
+            return  # forgotten meanwhile
+        turn.log(
+            Level.ERROR,
+            "ticket could not be compared",
+            cn=request.cn,
+            request=request.request_id,
+        )
+        waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+        self._responder.refuse(turn, waiters, self._own_fault(request))
 
     def _wrong_ticket(
         self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
@@ -416,7 +438,6 @@ class Signer:
             self._fault(turn, request, event.detail)
 
     def _fault(self, turn: Turn, request: RequestRecord, detail: str) -> None:
-        name = self.settings.node_name
         turn.log(
             Level.CRITICAL,
             "signing failed",
@@ -424,7 +445,12 @@ class Signer:
             request=request.request_id,
             detail=detail,
         )
-        refusal = Refusal(
+        waiters = self._waiters.of_request(request.request_id)
+        self._responder.refuse(turn, waiters, self._own_fault(request))
+
+    def _own_fault(self, request: RequestRecord) -> Refusal:
+        name = self.settings.node_name
+        return Refusal(
             reason=Reason.SIGNER_FAULT.value,
             text=(
                 f"{name} could not sign the certificate for '{request.cn}' "
@@ -433,17 +459,12 @@ class Signer:
             hop=name,
             retry_after=60.0,
         )
-        waiters = self._waiters.of_request(request.request_id)
-        self._responder.refuse(turn, waiters, refusal)
 
     # -- another life ---------------------------------------------------------------
 
-    def forget_running(self, request_ids: set[str] | None = None) -> None:
+    def forget_running(self) -> None:
         """Forget what is being checked and signed: it is started again."""
-        if request_ids is None:
-            self._signing.clear()
-        else:
-            self._signing -= request_ids
+        self._signing.clear()
         self._checking.clear()
 
 

@@ -110,6 +110,11 @@ class Turn:
             *(hop for hop in self._hops if hop.request_id == request_id),
         ]
 
+    @property
+    def forgotten(self) -> frozenset[str]:
+        """The attempts that this turn deletes."""
+        return frozenset(self._forgotten)
+
     # -- writes ---------------------------------------------------------------
 
     def store_request(self, record: RequestRecord) -> RequestRecord:

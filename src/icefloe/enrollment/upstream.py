@@ -31,6 +31,8 @@ from icefloe.wire.catalogue import RequestCertificate
 
 # Unanswered calls kept for one errand; a late answer to these is still taken.
 CALLS_MAX = 3
+# The rest after a first unusable answer, in seconds, is twice this.
+PAUSE_UNUSABLE = 2.5
 
 
 @dataclass(slots=True, eq=False)
@@ -43,6 +45,7 @@ class Errand:
         rounds: how many rounds ended without a decision.
         due: when to act next (ask, or give up on silence); None: at rest until
             a parent connects.
+        unusable: how many answers were of no use.
         has_slot: `due` is its turn among the repeated asks to a parent.
     """
 
@@ -54,6 +57,7 @@ class Errand:
     pending_since: MonotonicTime | None = None
     due: MonotonicTime | None = None
     has_slot: bool = False
+    unusable: int = 0
 
 
 class Upstream:
@@ -179,7 +183,7 @@ class Upstream:
             turn: to ask the next parent in.
             call: what the parent answered.
             attempt: what was asked about.
-            pause: seconds to rest at least.
+            pause: what it answered is unusable; rest ever longer, up to this.
 
         Returns:
             Whether another parent was asked at once.
@@ -192,6 +196,9 @@ class Upstream:
             errand.pending_since = turn.now.mono
         if self._choose(errand) is not None:
             return self._ask_next(turn, errand, attempt)
+        if pause:
+            errand.unusable += 1
+            pause = min(pause, PAUSE_UNUSABLE * 2.0**errand.unusable)
         self._rest(errand, turn.now, self._links.get(link), at_least=pause)
         return False
 

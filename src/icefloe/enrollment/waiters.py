@@ -145,10 +145,8 @@ class Waiters:
         due: dict[Waiter, None] = {}
         while self._deadlines and self._deadlines[0][0] <= now:
             _, _, waiter = heapq.heappop(self._deadlines)
-            # A shortened hold leaves its older, later reminder behind.
-            if waiter.gone or waiter.until is None:
-                continue
-            if waiter.until <= now:
+            # Holds are only ever shortened: whatever reminds of one, it has ended.
+            if not waiter.gone:
                 due[waiter] = None
         return list(due)
 
@@ -168,7 +166,7 @@ class Waiters:
         """When the next hold ends."""
         while self._deadlines:
             at, _, waiter = self._deadlines[0]
-            if not waiter.gone and waiter.until is not None and waiter.until <= at:
+            if not waiter.gone:
                 return MonotonicTime(at)
             heapq.heappop(self._deadlines)
         return None

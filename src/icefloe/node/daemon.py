@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pwd
 import signal
 import sys
+from pathlib import Path
 
 from icefloe.config.host import DaemonUser, daemon_user
 from icefloe.config.layout import NodeDirectories
@@ -16,7 +18,7 @@ from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.guard import objections
 from icefloe.node.logs import Logger, configure
 from icefloe.node.material import Material, read_material
-from icefloe.node.node import REMIND_SECONDS, Node
+from icefloe.node.node import Node
 from icefloe.node.takeover import import_icinga_requests
 from icefloe.storage.files import ensure_directory
 from icefloe.storage.ledger import SQLiteLedger
@@ -24,9 +26,6 @@ from icefloe.storage.lock import DaemonLock
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-
-OWN_DIRECTORY_MODE = 0o700
-"""The ledger holds tickets."""
 
 
 def validate(*, directories: NodeDirectories, without_monitoring: bool) -> int:
@@ -60,17 +59,15 @@ def run(
     """Run the daemon in the foreground until SIGTERM or SIGINT.
 
     Returns:
-        The exit code: 0 after an orderly end, 1 when it could not start.
+        The exit code: 0 after an orderly end, 1 when it could not start or go on.
     """
     log = configure(level=log_level, as_json=log_json)
     try:
         owner = daemon_user(directories.data_dir, os.environ)
-        _become(owner)
+        become(owner, directory=directories.data_dir)
         material = read_material(directories)
         if not _may_stand_here(material, without_monitoring=without_monitoring):
             return EXIT_FAILED
-        # The first start on a node that icinga2 has set up, or on a new one.
-        ensure_directory(directories.own_dir, mode=OWN_DIRECTORY_MODE)
         ids = (owner.uid, owner.gid) if owner is not None else None
         ensure_directory(directories.own_dir, mode=0o700, owner=ids)
         with (
@@ -85,11 +82,15 @@ def run(
     except IcefloeError as error:
         log.log(Level.CRITICAL, "cannot run", detail=str(error))
         return EXIT_FAILED
+    except Exception as error:
+        log.log(Level.CRITICAL, "ended by an internal error", exc_info=error)
+        return EXIT_FAILED
     return EXIT_OK
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    with contextlib.suppress(OSError):  # a full disk, say
+        sys.stderr.write(text + "\n")
 
 
 def _may_stand_here(material: Material, *, without_monitoring: bool) -> bool:
@@ -121,15 +122,13 @@ async def _run(
         clock=RealClock(),
         entropy=RealEntropy(),
         log=log,
+        without_monitoring=without_monitoring,
     )
     host, port = node.bind()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, node.stop)
     loop.add_signal_handler(signal.SIGHUP, node.reload)
-    reminder = None
-    if without_monitoring:
-        reminder = loop.create_task(_remind_without_monitoring(material, log))
 
     def ready() -> None:
         log.log(
@@ -141,30 +140,37 @@ async def _run(
             address=f"{host}:{port}",
         )
 
-    try:
-        await node.run(ready)
-    finally:
-        if reminder is not None:
-            reminder.cancel()
+    await node.run(ready)
     log.log(Level.INFO, "stopped")
 
 
-async def _remind_without_monitoring(material: Material, log: Logger) -> None:
-    """Say hourly that this node monitors nothing although it is meant to."""
-    while True:
-        for objection in objections(material.configuration):
-            log.log(Level.WARNING, "running without monitoring", detail=objection)
-        await asyncio.sleep(REMIND_SECONDS)
+class CannotBecomeUser(IcefloeError):
+    """The daemon user cannot be used; the text names the directory and the remedy."""
 
 
-def _become(owner: DaemonUser | None) -> None:
-    """Give up root for the daemon user, as Icinga does, before anything is opened."""
+def become(owner: DaemonUser | None, *, directory: Path) -> None:
+    """Give up root for the daemon user, as Icinga does, before anything is opened.
+
+    Args:
+        owner: the user; None changes nothing.
+        directory: whose owner it is, for the text of an error.
+
+    Raises:
+        CannotBecomeUser: the machine does not know the user, or would not let us.
+    """
     if owner is None or os.geteuid() != 0 or owner.uid == 0:
         return
-    os.initgroups(_user_name(owner.uid), owner.gid)
-    os.setgid(owner.gid)
-    os.setuid(owner.uid)
-
-
-def _user_name(uid: int) -> str:
-    return pwd.getpwuid(uid).pw_name
+    try:
+        os.initgroups(pwd.getpwuid(owner.uid).pw_name, owner.gid)
+        os.setgid(owner.gid)
+        os.setuid(owner.uid)
+    except KeyError:
+        raise CannotBecomeUser(
+            f"'{directory}' belongs to the user id {owner.uid}, which this machine does "
+            "not know: give it to the daemon user (chown -R), or add that user"
+        ) from None
+    except OSError as error:
+        raise CannotBecomeUser(
+            f"cannot become the user with the id {owner.uid}, to whom '{directory}' "
+            f"belongs: {error.strerror}; start this as that user"
+        ) from error

@@ -108,6 +108,12 @@ class Dialer:
         except TransportError as error:
             self._failed(name, error)
             return
+        except Exception as error:  # noqa: BLE001 - must not end dialling the others
+            self._log.log(
+                Level.CRITICAL, "dialling failed", endpoint=name, exc_info=error
+            )
+            self._failed(name, error)
+            return
         link = self._hub.take_stream(stream, role=Role.DIALLER, expected=name)
         if link is not None and link.peer.is_member:
             return  # the hub tells how it goes on
@@ -116,7 +122,7 @@ class Dialer:
         self._pacer.failed(name, self._clock.now().mono)
         self._news.set()
 
-    def _failed(self, name: str, error: TransportError) -> None:
+    def _failed(self, name: str, error: Exception) -> None:
         count = self._failures.get(name, 0)
         self._failures[name] = count + 1
         loud = count % REPORT_EVERY_FAILURES == 0

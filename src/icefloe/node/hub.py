@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from icefloe.doors import Clock, MonotonicTime
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
 from icefloe.enrollment.translate import event_of, malformed_answer, session_effects
+from icefloe.node.askings import is_usable_id
 from icefloe.node.link import Link
 from icefloe.node.listener import Admission
 from icefloe.node.logs import Logger
@@ -28,6 +30,9 @@ from icefloe.pki.errors import PKIError
 from icefloe.wire.catalogue import EXECUTE_COMMAND
 from icefloe.wire.errors import MessageError
 from icefloe.wire.jsonrpc import Message, Request, Response
+
+# An orderly close is over by then: the limit of the sessions themselves.
+DRAIN_SECONDS_MAX = 10.0
 
 LinkCommand = cmd.Answer | cmd.Push | cmd.Ask | cmd.Hold | cmd.Release | cmd.Drain
 
@@ -193,13 +198,26 @@ class Hub:
             if link.peer.is_member:
                 link.drain(reason)
 
-    async def drain_all(self, reason: str) -> None:
-        """Close every connection in order and wait for the end of it."""
+    async def drain_all(
+        self, reason: str, *, seconds_max: float = DRAIN_SECONDS_MAX
+    ) -> None:
+        """Close every connection in order and wait for the end of it.
+
+        Args:
+            reason: stable code, for logs.
+            seconds_max: connections that are still there by then are aborted.
+        """
         links = list(self._links.values())
         for link in links:
             link.drain(reason)
-        for link in links:
-            await link.wait_closed()
+        try:
+            async with asyncio.timeout(seconds_max):
+                for link in links:
+                    await link.wait_closed()
+        except TimeoutError:
+            for link in links:
+                link.abort()
+                await link.wait_closed()
 
     # -- from the core -------------------------------------------------------------------
 
@@ -254,6 +272,9 @@ class Hub:
         """Hand a message to whom it concerns."""
         if not link.announced:
             return  # a second connection on its way out
+        if isinstance(message, Request) and not is_usable_id(message.id):
+            self._unanswerable(link, message)
+            return
         if not isinstance(message, Response) and message.method == EXECUTE_COMMAND:
             self._decline(link, message)
             return
@@ -353,11 +374,23 @@ class Hub:
             if not link.peer.is_member:
                 link.drain("answered")
 
+    def _unanswerable(self, link: Link, message: Request) -> None:
+        self._log.log(
+            cmd.Level.WARNING,
+            "call with an unusable id ignored",
+            peer=link.peer.label,
+            address=link.peer.address,
+            method=message.method[:64],
+        )
+        if not link.peer.is_member:
+            link.drain("unusable-id")
+
     def _overloaded(self, link: Link, message: Message) -> None:
         self._log.log(
-            cmd.Level.ERROR,
-            "too many requests wait for the ledger",
+            cmd.Level.WARNING,
+            "too many requests wait",
             peer=link.peer.label,
+            address=link.peer.address,
         )
         if isinstance(message, Request):
             name = self.settings.session.node_name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Final, Protocol
 
 from icefloe.cluster.effects import (
     Abort,
@@ -24,13 +24,18 @@ from icefloe.cluster.peer import Peer
 from icefloe.cluster.session import Session
 from icefloe.cluster.settings import outbound_bytes_max
 from icefloe.cluster.states import Role
-from icefloe.doors import Clock, Now
+from icefloe.doors import Clock, MonotonicTime, Now
 from icefloe.enrollment.events import LinkId
 from icefloe.node.errors import ConnectionLost, ReaderTooSlow
 from icefloe.node.logs import Logger
 from icefloe.node.stream_interface import CloseReport
 from icefloe.node.transport import TLSStream
-from icefloe.wire.jsonrpc import Message
+from icefloe.wire.catalogue import REQUEST_CERTIFICATE
+from icefloe.wire.jsonrpc import Message, Response
+
+ASKED_SECONDS: Final = 20.0
+"""How long a stranger that asked stays in any case: until the core, perhaps behind a
+slow disk, has seen the asking and holds the connection, or not."""
 
 
 class LinkOwner(Protocol):
@@ -88,6 +93,7 @@ class Link:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
         self._ended = False
+        self._has_asked = False
 
     def start(self) -> None:
         """Begin the session and the delivery of bytes."""
@@ -148,7 +154,7 @@ class Link:
                 case Transmit():
                     self._stream.write(effect.data)
                 case Deliver():
-                    self._owner.link_message(self, effect.message)
+                    self._deliver(effect.message)
                 case Opened():
                     self._owner.link_opened(self)
                 case HelloReceived():
@@ -160,7 +166,21 @@ class Link:
                     self._end()
                     self._stream.abort()
                 case Report():
-                    self._log.log(effect.level, effect.event, **effect.fields)
+                    fields = {"standing": self.peer.standing.value, **effect.fields}
+                    self._log.log(effect.level, effect.event, **fields)
+
+    def _deliver(self, message: Message) -> None:
+        if self._ended:
+            return  # closed because of a message before it in the same bytes
+        asks = not isinstance(message, Response) and (
+            message.method == REQUEST_CERTIFICATE
+        )
+        # Once: a stranger that asks again and again does not stay for ever.
+        if asks and not self._has_asked:
+            self._has_asked = True
+            until = MonotonicTime(self._clock.now().mono + ASKED_SECONDS)
+            self.session.hold(until)
+        self._owner.link_message(self, message)
 
     def _end(self) -> None:
         if not self._ended:
@@ -193,4 +213,8 @@ class Link:
 
     def _tick(self) -> None:
         self._timer = self._timer_at = None
-        self.step(self.session.tick)
+        try:
+            self.step(self.session.tick)
+        except Exception:
+            self.abort()  # without its timer it would stay for ever
+            raise  # to the loop's handler, which logs it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from icefloe.enrollment.commands import Level
+from icefloe.node.address import PeerAddress
 from icefloe.node.listener import ConnectionRefused, HandshakeRefused, ListenerEvent
 from icefloe.node.logs import Logger
 
@@ -14,15 +15,19 @@ def log_listener_event(log: Logger, event: ListenerEvent) -> None:
             log.log(
                 Level.INFO,
                 "handshake failed",
-                address=str(event.address),
+                address=_shown(event.address),
                 detail=str(event.error),
             )
         case ConnectionRefused():
             log.log(
                 Level.WARNING,
                 "connection refused by limit",
-                address=str(event.address),
+                address=_shown(event.address),
                 limit=event.limit,
             )
         case _:
             log.log(Level.ERROR, "accepting paused", detail=event.reason)
+
+
+def _shown(address: PeerAddress) -> str:
+    return f"{address.host}:{address.port}"

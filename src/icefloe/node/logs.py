@@ -6,6 +6,7 @@ hand over plain fields only.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Any, Protocol, TextIO
@@ -13,6 +14,8 @@ from typing import Any, Protocol, TextIO
 import structlog
 
 from icefloe.enrollment.commands import Level
+from icefloe.node.doors import RealClock
+from icefloe.node.log_gate import LogGate
 
 
 class Logger(Protocol):
@@ -27,12 +30,15 @@ def configure(
 ) -> Logger:
     """Make the process's logger.
 
+    What strangers cause passes a `LogGate`. When nothing can be written (the disk of
+    a redirected standard error is full), events are lost and the node goes on.
+
     Args:
         level: events below it are dropped.
         stream: default standard error.
         as_json: one JSON object a line, for collectors; else words for people.
     """
-    target = stream or sys.stderr
+    target: Any = _Unfailing(stream or sys.stderr)
     renderer: Any
     if as_json:
         renderer = structlog.processors.JSONRenderer(sort_keys=True)
@@ -53,5 +59,22 @@ def configure(
     )
     # Libraries of ours that use `logging` (asyncio) go the same way.
     logging.basicConfig(level=logging.WARNING, stream=target, force=True)
-    logger: Logger = structlog.get_logger()
-    return logger
+    return LogGate(structlog.get_logger(), clock=RealClock())
+
+
+class _Unfailing:
+    """A text stream that loses what it cannot write."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()

@@ -7,6 +7,7 @@ found here, before anything that runs is touched.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cryptography import x509
 
@@ -118,11 +119,8 @@ def read_material(
         else None
     )
     issuer, key = _read_ca(directories, ca_key)
-    if issuer is not None and anchor is None:
-        raise MaterialError(
-            f"{directories.ca_key} is here but {directories.trusted_ca} is not: "
-            f"copy {directories.ca_certificate} there"
-        )
+    if issuer is not None:
+        _check_trusted(issuer, anchor, directories)
     return Material(
         configuration=configuration,
         identity=identity,
@@ -141,7 +139,7 @@ def _read_ca(
 
     The existence of the key file is what makes a node a signer (protocol: Icinga 2).
     """
-    if not directories.ca_key.exists():
+    if not _is_there(directories.ca_key):
         return None, None
     try:
         issuer = load_pem(read_file(directories.ca_certificate))
@@ -159,3 +157,35 @@ def _read_ca(
             "restore the pair from one back-up"
         )
     return issuer, key
+
+
+def _check_trusted(
+    issuer: x509.Certificate, anchor: TrustAnchor | None, directories: NodeDirectories
+) -> None:
+    """Refuse a CA that this node signs with and does not trust itself.
+
+    It would sign, and find at each certificate that it must not be given out.
+    """
+    if anchor is None:
+        raise MaterialError(
+            f"{directories.ca_key} is here but {directories.trusted_ca} is not: "
+            f"copy {directories.ca_certificate} there"
+        )
+    if key_id(issuer) not in {key_id(ca) for ca in anchor.all_cas}:
+        raise MaterialError(
+            f"the CA in {directories.ca_certificate} is not among those that "
+            f"{directories.trusted_ca} trusts: append the first to the second, or "
+            f"take {directories.ca_dir} away if this node is not to sign"
+        )
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MaterialError(
+            f"cannot see whether there is a CA key, {path}: {reason}; give the "
+            f"directory {path.parent} to the daemon user (chown), or move it away if "
+            "this node is not to sign"
+        ) from error

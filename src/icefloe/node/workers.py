@@ -1,7 +1,8 @@
 """Work that takes milliseconds of CPU: signatures and ticket checks.
 
-OpenSSL and hashlib release the GIL, so a small pool uses the cores and leaves
-the event loop and the core's thread free.
+OpenSSL and hashlib release the GIL, so small pools use the cores and leave the
+event loop and the core's thread free. Signatures have a pool of their own: they
+are for those whose tickets were right, and do not wait behind everybody's guesses.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from icefloe.enrollment import events as ev
-from icefloe.enrollment.commands import CheckTicket, Sign
+from icefloe.enrollment.commands import CheckTicket, Level, Sign
+from icefloe.node.logs import Logger
 from icefloe.pki.errors import PKIError
 from icefloe.pki.keys import PrivateKey
 from icefloe.pki.profiles import sign_tbs
 from icefloe.pki.tickets import ticket_matches
 
-THREADS_MAX = 4
+CHECKING_THREADS_MAX = 4
+SIGNING_THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +42,57 @@ class Workers:
     """Carries out `Sign` and `CheckTicket`."""
 
     def __init__(
-        self, secrets: SigningSecrets, *, submit: Callable[[ev.Event], bool]
+        self,
+        secrets: SigningSecrets,
+        *,
+        submit: Callable[[ev.Event], bool],
+        log: Logger | None = None,
     ) -> None:
-        """Use the given secrets; report outcomes through `submit`, in the loop."""
+        """Begin idle.
+
+        Args:
+            secrets: what to sign and compare with; may be replaced later.
+            submit: takes outcomes, in the loop.
+            log: is told of bugs.
+        """
         self.secrets = secrets
         self._submit = submit
-        self._pool = ThreadPoolExecutor(
-            min(THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="signing"
+        self._log = log
+        self._signing = ThreadPoolExecutor(
+            SIGNING_THREADS, thread_name_prefix="signing"
+        )
+        self._checking = ThreadPoolExecutor(
+            min(CHECKING_THREADS_MAX, os.cpu_count() or 1), thread_name_prefix="tickets"
         )
 
     def carry_out(self, command: Sign | CheckTicket) -> None:
         """Begin the work; its outcome comes as an event."""
         loop = asyncio.get_running_loop()
-        future = self._pool.submit(work, command, self.secrets)
+        pool = self._signing if isinstance(command, Sign) else self._checking
+        future = pool.submit(work, command, self.secrets)
 
         def hand_over(done: Future[ev.Event]) -> None:
             if not done.cancelled():
-                loop.call_soon_threadsafe(self._submit, done.result())
+                loop.call_soon_threadsafe(self._done, command, done)
 
         future.add_done_callback(hand_over)
 
     def close(self) -> None:
         """Finish what is under way and end the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._signing, self._checking):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _done(self, command: Sign | CheckTicket, done: Future[ev.Event]) -> None:
+        error = done.exception()
+        if error is None:
+            self._submit(done.result())
+            return
+        if self._log is not None:
+            kind = type(command).__name__
+            self._log.log(
+                Level.CRITICAL, "command failed", command_kind=kind, exc_info=error
+            )
+        self._submit(_crashed(command, error))
 
 
 def work(command: Sign | CheckTicket, secrets: SigningSecrets) -> ev.Event:
@@ -77,3 +108,11 @@ def work(command: Sign | CheckTicket, secrets: SigningSecrets) -> ev.Event:
         return ev.Signed(command.request_id, sign_tbs(secrets.ca_key, command.tbs))
     except PKIError as error:
         return ev.SigningFailed(command.request_id, str(error))
+
+
+def _crashed(command: Sign | CheckTicket, error: BaseException) -> ev.Event:
+    """Make the event for work that met a bug; a ticket is not wrong because of it."""
+    if isinstance(command, CheckTicket):
+        return ev.TicketCheckFailed(command.attempt_id)
+    detail = f"internal error: {type(error).__name__}"
+    return ev.SigningFailed(command.request_id, detail)

@@ -1,0 +1,186 @@
+"""The program: its command groups, and the one place where errors become words.
+
+A group is a module with a Typer application `app`, named in `GROUPS`.  It is imported
+when it is called, so that `icefloe --version` and the help stay quick: TLS and
+certificates alone take a quarter of a second to import.
+
+Every command also takes the global options (see `invocation`).  Exit codes are
+Icinga's: 0 for success, 1 for any failure, a wrong option included; 2 only from
+`pki verify`, whose codes are those of a check plugin.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from icefloe.cli.invocation import Given, global_options, output_of
+from icefloe.errors import IcefloeError
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_INTERRUPTED: Final = 130
+
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
+"""For every Typer application here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A command group, or a single command.
+
+    Attributes:
+        module: Where its `app` is.
+        help: What it is for, in the program's help.
+    """
+
+    module: str
+    help: str
+
+
+GROUPS: Final = {
+    "api": Group("icefloe.cli.api", "Set up the listener on a master."),
+    "ca": Group("icefloe.cli.ca", "See and decide certificate requests."),
+    "daemon": Group("icefloe.cli.daemon", "Run this node."),
+    "demo": Group("icefloe.cli.demo", "Watch an agent enroll, here and now."),
+    "feature": Group("icefloe.cli.feature", "Switch features on and off."),
+    "gateway": Group("icefloe.cli.gateway", "Enroll clients beside an Icinga node."),
+    "lab": Group("icefloe.cli.lab", "Load on a parent; peers with other habits."),
+    "node": Group("icefloe.cli.node", "Set this node up: agent, satellite or master."),
+    "pki": Group("icefloe.cli.pki", "Keys, certificates, tickets and the CA."),
+}
+"""Another group is one more line."""
+
+
+class LazyGroups(TyperGroup):
+    """Imports a group when it is called."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.params.extend(global_options(hidden=False))
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the groups' names."""
+        del ctx
+        return list(GROUPS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a group, with the global options on all of its commands."""
+        del ctx
+        group = GROUPS.get(cmd_name)
+        if group is None:
+            return None
+        if cmd_name not in self.commands:
+            module = importlib.import_module(group.module)
+            command = typer.main.get_command(module.app)
+            command.name = cmd_name
+            _add_global_options(command)
+            self.commands[cmd_name] = command
+        return self.commands[cmd_name]
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the list of groups, without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, group.help) for name, group in GROUPS.items()])
+
+
+app = typer.Typer(
+    cls=LazyGroups,
+    add_completion=False,
+    context_settings=CONTEXT,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(
+    epilog="Each command tells more, with examples: icefloe pki request --help"
+)
+def icefloe() -> None:
+    """A node of an Icinga 2 cluster: enrollment that works on the first connection.
+
+    The commands have the names, options, printed lines and exit codes of icinga2.
+    """
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The command line without the program's name.
+
+    Returns:
+        The exit code.
+    """
+    given = Given()
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(
+            args=list(arguments),
+            prog_name="icefloe",
+            obj=given,
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        # protocol: Icinga prints its help and exits with 0.
+        click.echo(error.format_message())
+        return EXIT_OK
+    except click.UsageError as error:
+        _complain_of_usage(given, error)
+        return EXIT_FAILED
+    except click.ClickException as error:
+        output_of(given).critical(error.format_message())
+        return EXIT_FAILED
+    except IcefloeError as error:
+        output_of(given).critical(error.public)
+        return EXIT_FAILED
+    except click.Abort:
+        output_of(given).critical("interrupted")
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough.  Nothing more is to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        # A directory that may not be looked into, most of the time.
+        where = f"'{error.filename}': " if error.filename else ""
+        output_of(given).critical(f"{where}{error.strerror or error}")
+        return EXIT_FAILED
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def _complain_of_usage(given: Given, error: click.UsageError) -> None:
+    output = output_of(given)
+    output.critical(error.format_message())
+    if error.ctx is not None:
+        output.critical(f"'{error.ctx.command_path} --help' shows what is possible.")
+
+
+_TYPERS_OWN: Final = frozenset({"install_completion", "show_completion"})
+
+
+def _add_global_options(command: click.Command) -> None:
+    # Typer gives every application of its own two options for shell completion.
+    command.params = [each for each in command.params if each.name not in _TYPERS_OWN]
+    if isinstance(command, click.Group):
+        for sub_command in command.commands.values():
+            _add_global_options(sub_command)
+    # A command may have its own option of the name, with another meaning.
+    taken = {name for parameter in command.params for name in parameter.opts}
+    command.params.extend(
+        option
+        for option in global_options(hidden=True)
+        if taken.isdisjoint(option.opts)
+    )

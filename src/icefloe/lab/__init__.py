@@ -1,0 +1,1 @@
+"""Storm and demo: load and stories on one machine."""

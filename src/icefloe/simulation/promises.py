@@ -1,0 +1,390 @@
+"""The judge: the promises of the design, each a function, at every step.
+
+It knows what no node knows: what every ledger has *committed*, which tickets are right,
+who asked for what.  It reads no memory of a process, only what a process sends and
+commits, so that a bug cannot hide from it in the state that it damaged.
+
+1. `no_answer_is_cut_off`            6. `only_a_parent_changes_an_identity`
+2. `durable_before_spoken`           7. `a_working_identity_is_never_lost`
+3. `one_request_one_certificate`     8. `secrets_stay_secret`, `tickets_are_forgotten`
+4. `no_certificate_without_decision` 9. `everything_is_bounded`
+5. `a_refusal_stays_with_its_attempt` 10. `it_finishes`
+
+Besides them `states_follow_the_table`, `the_first_call_is_the_last` (the founding
+promise, judged where no fault is to blame) and `no_bug_shows`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from cryptography import x509
+
+from icefloe.cluster.peer import Peer
+from icefloe.cluster.zones import ZoneTree
+from icefloe.doors import WallTime
+from icefloe.enrollment.commands import Answer, Ask, Push, Sign
+from icefloe.enrollment.events import CertificateAsked, LinkId
+from icefloe.enrollment.ledger import Write
+from icefloe.enrollment.model import AttemptRecord, ticket_digest
+from icefloe.enrollment.own import CALL_PREFIX
+from icefloe.enrollment.reasons import Reason
+from icefloe.pki.certificates import common_name, fingerprint, key_id
+from icefloe.pki.errors import PKIError
+from icefloe.pki.trust import TrustAnchor, verify_issued
+from icefloe.simulation.committed import CommittedView
+from icefloe.simulation.identities import read_der, read_pem
+from icefloe.simulation.report import Violation
+from icefloe.simulation.timeline import WALL_START, Timeline
+from icefloe.wire.catalogue import CertificateResult
+
+ATTEMPTS_MAX = 16
+"""As `EnrollmentLimits.attempts_max`, which the judge does not take from the judged."""
+
+VIOLATIONS_KEPT_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One call as it was asked.
+
+    Attributes:
+        cn: the name asked for.
+        key_id: the key asked for.
+        fingerprint: of the presented certificate.
+        ticket: as given.
+        member: asked on a member's link.
+        has_id: an answer is owed.
+    """
+
+    cn: str
+    key_id: str
+    fingerprint: str
+    ticket: str = field(repr=False)
+    member: bool
+    has_id: bool
+
+
+@dataclass(slots=True)
+class _Node:
+    view: CommittedView
+    anchor: TrustAnchor
+    # What was asked on each link: by call, and the last ones without an id.
+    calls: dict[LinkId, dict[str, Asking]] = field(default_factory=dict)
+    waiting: dict[LinkId, dict[str, Asking]] = field(default_factory=dict)
+
+
+class Promises:
+    """Judges one history.
+
+    Attributes:
+        violations: what was broken, in order.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        ticket_is_valid: Callable[[str, str], bool],
+        secret: str,
+    ) -> None:
+        """Begin without nodes.
+
+        Args:
+            timeline: for the time of a violation.
+            ticket_is_valid: the truth about a name and a ticket.
+            secret: stands in every ticket; must stand in no log.
+        """
+        self.violations: list[Violation] = []
+        self._timeline = timeline
+        self._ticket_is_valid = ticket_is_valid
+        self._secret = secret
+        self._nodes: dict[str, _Node] = {}
+        self._serials: dict[str, str] = {}
+        self._signed: dict[str, bytes] = {}
+        # Certificates seen to fit: to look once is enough, their owner's clock goes on.
+        self._fitting: set[tuple[str, str, str]] = set()
+
+    # -- facts ------------------------------------------------------------------------
+
+    def add_node(
+        self, name: str, *, signs: bool, tree: ZoneTree, anchor: TrustAnchor
+    ) -> None:
+        """Get to know a node."""
+        view = CommittedView(
+            name,
+            signs=signs,
+            parents=frozenset(endpoint.name for endpoint in tree.upstreams()),
+            reserved=tree.reserved_names(),
+        )
+        self._nodes[name] = _Node(view, anchor)
+
+    def view(self, node: str) -> CommittedView:
+        """Return what a node has committed."""
+        return self._nodes[node].view
+
+    def node_died(self, node: str) -> None:
+        """A process is gone, and every call with it."""
+        self._nodes[node].calls.clear()
+        self._nodes[node].waiting.clear()
+
+    def link_gone(self, node: str, link: LinkId) -> None:
+        """A connection is gone, and what was asked on it."""
+        self._nodes[node].calls.pop(link, None)
+        self._nodes[node].waiting.pop(link, None)
+
+    def asked(self, node: str, event: CertificateAsked, peer: Peer) -> None:
+        """A node was asked for a certificate."""
+        asking = _asking(event, peer)
+        if asking is None:
+            return
+        judged = self._nodes[node]
+        waiting = judged.waiting.setdefault(event.link, {})
+        waiting[asking.fingerprint] = asking
+        if event.call is not None:
+            calls = judged.calls.setdefault(event.link, {})
+            calls[repr(event.call.value)] = asking
+
+    def committed(self, node: str, writes: tuple[Write, ...]) -> None:
+        """A transaction is durable."""
+        view = self._nodes[node].view
+        for write in writes:
+            for promise, detail in view.take(write):
+                self.broken(promise, node, detail)
+        for certificate in view.fresh_certificates():
+            self.one_request_one_certificate(
+                node, certificate.request_id, certificate.serial
+            )
+        for request_id in view.touched_requests():
+            self.everything_is_bounded(
+                node, "attempts", len(view.attempts_of(request_id)), ATTEMPTS_MAX
+            )
+
+    # -- 1 ----------------------------------------------------------------------------
+
+    def no_answer_is_cut_off(self, who: str, what: str) -> None:
+        """Nobody waits in vain on a connection that nothing happened to."""
+        self.broken("no_answer_is_cut_off", who, what)
+
+    def drained(self, node: str, link: LinkId) -> None:
+        """A node closes a connection in order: what it owes on it was sent."""
+        owed = self._nodes[node].calls.get(link)
+        if owed:
+            names = ", ".join(asking.cn for asking in owed.values())
+            self.no_answer_is_cut_off(node, f"closes before the answer for {names}")
+
+    # -- 2 ----------------------------------------------------------------------------
+
+    def durable_before_spoken(self, node: str, command: Answer | Push | Ask) -> None:
+        """What a node says stands in its ledger already."""
+        if isinstance(command, Ask):
+            self._durable_ask(node, command)
+        elif isinstance(command, Push):
+            self._durable_certificate(node, command.params.cert)
+        else:
+            self._answered(node, command)
+
+    def _durable_ask(self, node: str, command: Ask) -> None:
+        if command.call.startswith(CALL_PREFIX):
+            return
+        attempt = self.view(node).attempts.get(command.call.rpartition(".")[0])
+        if attempt is None:
+            self._not_durable(node, "forwards an attempt that is not recorded")
+        elif attempt.ticket_digest != ticket_digest(command.params.ticket):
+            self._not_durable(node, "forwards another ticket than the recorded one")
+
+    def _durable_certificate(self, node: str, pem: str) -> None:
+        try:
+            der = read_pem(pem)
+        except PKIError:
+            self.a_certificate_fits(node, "hands out what is no certificate")
+            return
+        if not self.view(node).holds_certificate(der):
+            self._not_durable(node, "hands out a certificate that is not recorded")
+
+    def _durable_attempt(self, node: str, asking: Asking) -> AttemptRecord | None:
+        attempt = self.view(node).attempt_of(
+            asking.fingerprint, ticket_digest(asking.ticket)
+        )
+        if attempt is None:
+            self._not_durable(node, f"speaks of {asking.cn}, which is not recorded")
+        return attempt
+
+    def _not_durable(self, node: str, detail: str) -> None:
+        self.broken("durable_before_spoken", node, detail)
+
+    def _answered(self, node: str, command: Answer) -> None:
+        calls = self._nodes[node].calls.get(command.link, {})
+        asking = calls.pop(repr(command.call.value), None)
+        result = CertificateResult.parse(command.result)
+        if asking is None:
+            self.broken("one_call_one_answer", node, "answers a call nobody made")
+        elif result.status_code == 0:
+            self._durable_certificate(node, result.cert)
+            self.a_certificate_fits_its_asker(node, asking, result.cert)
+        elif result.status_code == 2:
+            self._durable_attempt(node, asking)
+        else:
+            self._refused(node, asking, result)
+
+    # -- 3 and 4 ----------------------------------------------------------------------
+
+    def one_request_one_certificate(
+        self, node: str, request_id: str, serial: str
+    ) -> None:
+        """A request has one certificate, the same at every node, for ever."""
+        first = self._serials.setdefault(request_id, serial)
+        if first != serial:
+            detail = f"{request_id[:8]} has serial {serial[:8]} beside {first[:8]}"
+            self.broken("one_request_one_certificate", node, detail)
+
+    def no_certificate_without_decision(self, node: str, command: Sign) -> None:
+        """The CA key signs what a recorded decision and intent allow, always the same."""
+        view = self.view(node)
+        name = "no_certificate_without_decision"
+        about = command.request_id[:8]
+        intent = view.intents.get(command.request_id)
+        if intent is None or intent.tbs != command.tbs:
+            self.broken(name, node, f"signs {about} without a recorded intent")
+        if command.request_id not in view.decisions:
+            self.broken(name, node, f"signs {about} without a recorded decision")
+        if self._signed.setdefault(command.request_id, command.tbs) != command.tbs:
+            self.broken(
+                "one_request_one_certificate", node, f"signs {about} a second way"
+            )
+
+    # -- 5 ----------------------------------------------------------------------------
+
+    def a_refusal_stays_with_its_attempt(self, node: str, asking: Asking) -> None:
+        """Only who brought a wrong ticket hears that the ticket is wrong."""
+        if not asking.ticket or self._ticket_is_valid(asking.cn, asking.ticket):
+            kind = "a right" if asking.ticket else "no"
+            self.broken(
+                "a_refusal_stays_with_its_attempt",
+                node,
+                f"tells {asking.cn} of a wrong ticket, which came with {kind} ticket",
+            )
+
+    def _refused(self, node: str, asking: Asking, result: CertificateResult) -> None:
+        if result.ca:
+            self.broken("a_refusal_carries_no_ca", node, f"refuses {asking.cn}")
+        if result.reason == Reason.WRONG_TICKET.value:
+            self.a_refusal_stays_with_its_attempt(node, asking)
+            attempt = self._durable_attempt(node, asking)
+            if attempt is not None and not self.view(node).was_refused(attempt):
+                self._not_durable(node, f"refuses {asking.cn}, which is not recorded")
+
+    # -- 6 and 7 ----------------------------------------------------------------------
+
+    def a_certificate_fits_its_asker(self, node: str, asking: Asking, pem: str) -> None:
+        """A certificate is for the name and the key that were asked for."""
+        judged = self._nodes[node]
+        if (pem, asking.cn, asking.key_id) in self._fitting:
+            return
+        try:
+            verify_issued(
+                read_pem(pem),
+                cn=asking.cn,
+                key_id=asking.key_id,
+                anchor=judged.anchor,
+                at=WallTime(WALL_START + self._timeline.seconds),
+            )
+        except PKIError as error:
+            self.a_certificate_fits(node, f"gives {asking.cn} a wrong one: {error}")
+            return
+        self._fitting.add((pem, asking.cn, asking.key_id))
+
+    def pushed(self, node: str, command: Push, peer: Peer) -> None:
+        """A certificate goes out unasked, to those who wait for it."""
+        waiting = self._nodes[node].waiting.get(command.link, {})
+        asking = waiting.get(command.params.fingerprint_request)
+        if asking is None:
+            self.a_certificate_fits(node, "pushes a certificate nobody asked for")
+            return
+        self.a_certificate_fits_its_asker(node, asking, command.params.cert)
+        if peer.certificate is not None and read_pem(command.params.cert) == read_der(
+            peer.certificate
+        ):
+            self.broken(
+                "nothing_to_do_is_left_alone", node, f"pushes {asking.cn} its own"
+            )
+
+    def a_certificate_fits(self, who: str, detail: str) -> None:
+        """A certificate that is handed out or installed is the right one."""
+        self.broken("a_certificate_fits", who, detail)
+
+    def only_a_parent_changes_an_identity(self, who: str, detail: str) -> None:
+        """Nobody installs what a stranger sent."""
+        self.broken("only_a_parent_changes_an_identity", who, detail)
+
+    # -- 8 ----------------------------------------------------------------------------
+
+    def secrets_stay_secret(
+        self, who: str, event: str, fields: Mapping[str, object]
+    ) -> None:
+        """No log line holds a ticket, and none tells of a bug."""
+        if self._secret in event or self._secret in repr(fields):
+            self.broken("secrets_stay_secret", who, f"logs a ticket: {event}")
+
+    def tickets_are_forgotten(self) -> None:
+        """No settled or refused attempt keeps its ticket (judged at the end too)."""
+        for name, node in self._nodes.items():
+            for attempt in node.view.attempts.values():
+                settled = node.view.certificate_of(attempt.request_id) is not None
+                if attempt.ticket and settled:
+                    detail = f"a ticket of the settled {attempt.request_id[:8]} is kept"
+                    self.broken("tickets_are_forgotten", name, detail)
+
+    # -- 9 and 10 -----------------------------------------------------------------------
+
+    def everything_is_bounded(
+        self, node: str, what: str, count: int, most: int
+    ) -> None:
+        """Nothing grows beyond its limit."""
+        if count > most:
+            detail = f"{what}: {count}, at most {most} expected"
+            self.broken("everything_is_bounded", node, detail)
+
+    def it_finishes(self, who: str, detail: str) -> None:
+        """When faults have stopped everybody gets the answer that is due."""
+        self.broken("it_finishes", who, detail)
+
+    # -- besides ------------------------------------------------------------------------
+
+    def the_first_call_is_the_last(self, who: str, asks: int) -> None:
+        """Without a fault a valid ticket is signed on the first call."""
+        if asks != 1:
+            detail = f"was signed after {asks} calls although nothing went wrong"
+            self.broken("the_first_call_is_the_last", who, detail)
+
+    def no_bug_shows(self, who: str, detail: str) -> None:
+        """No internal error is logged."""
+        self.broken("no_bug_shows", who, detail)
+
+    def broken(self, promise: str, who: str, detail: str) -> None:
+        """Write a violation down."""
+        if len(self.violations) < VIOLATIONS_KEPT_MAX:
+            self.violations.append(
+                Violation(promise, self._timeline.seconds, who, detail)
+            )
+
+
+def _asking(event: CertificateAsked, peer: Peer) -> Asking | None:
+    certificate: x509.Certificate | None = None
+    try:
+        if event.params.cert_request:
+            certificate = read_pem(event.params.cert_request)
+        elif peer.certificate is not None:
+            certificate = read_der(peer.certificate)
+        if certificate is None:
+            return None
+        return Asking(
+            cn=common_name(certificate),
+            key_id=key_id(certificate),
+            fingerprint=fingerprint(certificate),
+            ticket=event.params.ticket,
+            member=peer.is_member,
+            has_id=event.call is not None,
+        )
+    except PKIError:
+        return None

@@ -1,0 +1,79 @@
+"""The installer: a certificate that was signed for this node is not lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from tests.node.cluster import Logs, until
+from tests.node.tls_joined import in_loop
+
+from icefloe.enrollment.commands import InstallIdentity, Level
+from icefloe.errors import IcefloeError
+from icefloe.node import installer as module
+from icefloe.node.installer import Installer
+
+OLD = InstallIdentity(certificate="old", ca="ca")
+NEW = InstallIdentity(certificate="new", ca="ca")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    install: Callable[[InstallIdentity], object], logs: Logs, done: list[str]
+) -> AsyncIterator[Installer]:
+    installer = Installer(
+        install=install, installed=lambda: done.append("done"), log=logs
+    )
+    task = asyncio.create_task(installer.run())
+    try:
+        yield installer
+        assert not task.done(), task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.mark.parametrize("error", [IcefloeError("disk full"), ValueError("a bug")])
+@in_loop
+async def test_what_fails_is_said_loudly_once_and_tried_until_it_works(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS_FIRST", 0.001)
+    tries: list[InstallIdentity] = []
+
+    def install(command: InstallIdentity) -> None:
+        tries.append(command)
+        if len(tries) < 4:
+            raise error
+
+    logs, done = Logs("s1"), list[str]()
+    async with running(install, logs, done) as installer:
+        installer.take(OLD)
+        await until(lambda: done, "installed")
+    assert tries == [OLD] * 4
+    assert [level for level, _, _ in logs.events] == [
+        Level.ERROR,
+        Level.WARNING,
+        Level.WARNING,
+        Level.INFO,
+    ]
+
+
+@in_loop
+async def test_a_newer_certificate_takes_the_place_of_one_that_did_not_work() -> None:
+    tries: list[InstallIdentity] = []
+
+    def install(command: InstallIdentity) -> None:
+        tries.append(command)
+        if command is OLD:
+            raise IcefloeError("does not fit")
+
+    logs, done = Logs("s1"), list[str]()
+    async with running(install, logs, done) as installer:
+        installer.take(OLD)
+        await until(lambda: logs.events, "failed")
+        installer.take(NEW)
+        await until(lambda: done, "installed")
+    assert tries == [OLD, NEW]
