@@ -154,6 +154,13 @@ def test_a_certificate_that_does_not_verify_is_not_the_end() -> None:
     assert run.go().outcome is SIGNED
 
 
+def test_certificates_that_never_verify_end_it() -> None:
+    run = Run()
+    ended = run.go(otherwise=lambda _p: AskResult(Came.INVALID, "another CA"))
+    assert ended.outcome.came is Came.INVALID
+    assert ended.asks == 3
+
+
 def test_nothing_to_do_ends_it() -> None:
     nothing = AskResult(Came.NOTHING_TO_DO, "up to date")
     assert Run(nothing).go().outcome is nothing

@@ -14,7 +14,7 @@ from icefloe.doors import MonotonicTime, Now
 from icefloe.enrollment.memory_ledger import MemoryLedger
 from icefloe.enrollment.model import AttemptState, DecisionKind, RequestState
 from icefloe.node.takeover import import_icinga_requests
-from icefloe.pki.certificates import fingerprint, to_pem
+from icefloe.pki.certificates import fingerprint, key_id, to_pem
 
 NOW = Now(wall=START, mono=MonotonicTime(1.0))
 
@@ -106,3 +106,15 @@ def test_a_file_that_makes_no_sense_is_reported_and_passed_over(
 def test_without_a_directory_there_is_nothing_to_import(tmp_path: Path) -> None:
     nothing = NodeDirectories(config_dir=tmp_path / "e", data_dir=tmp_path / "d")
     assert take_over(nothing, MemoryLedger()) == 0
+
+
+def test_the_key_that_icinga2_signed_is_the_first_of_its_name(
+    directories: NodeDirectories,
+) -> None:
+    """Otherwise a ticket could sign another key of a reserved name."""
+    leave(directories, cert_response=to_pem(issued_certificate()))
+    ledger = MemoryLedger()
+    take_over(directories, ledger)
+    known = ledger.known_key("agent")
+    assert known is not None
+    assert known.key_id == key_id(request_certificate())

@@ -266,7 +266,7 @@ PLANTED = (
     ),
     _planted(refusal_not_recorded, "durable_before_spoken"),
     _planted(waiter_never_woken, "no_answer_is_cut_off", "it_finishes"),
-    _planted(hold_forgotten, "no_answer_is_cut_off"),
+    _planted(hold_forgotten, "a_waiting_daemon_is_held"),
     _planted(hold_never_ends, "no_answer_is_cut_off"),
     _planted(hold_ends_twice, "one_call_one_answer"),
     _planted(intent_not_recorded, "no_certificate_without_decision"),

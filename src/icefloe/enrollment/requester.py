@@ -27,6 +27,8 @@ ASK_TIMEOUT = 30.0
 ANSWER_DEADLINE = 30.0
 # A parent that cuts so often has nothing to say; the next one may.
 CUTS_BEFORE_NEXT = 3
+# So many certificates that do not verify, and it is no accident.
+INVALID_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,7 @@ class Requester:
         self._turn = 0
         self._round_failed = 0
         self._cuts = 0
+        self._invalid = 0
         self._deadline = MonotonicTime(now.mono + wait)
         self._answer_deadline = MonotonicTime(now.mono + max(wait, answer_deadline))
         self._pause = PAUSE_FIRST
@@ -180,6 +183,9 @@ class Requester:
         elif result.came is Came.REFUSED and not result.temporary:
             # Another parent could only refuse it too: the signer is the same.
             self._done = True
+        elif result.came is Came.INVALID and self._count_invalid():
+            # A misconfigured real signer signs anew at each ask: do not let it.
+            self._done = True
         elif result.came is Came.PENDING or result.temporary:
             self._round_failed = 0
             self._rest(result, now, entropy)
@@ -192,6 +198,10 @@ class Requester:
         return self._best[0] if self._best is not None else None
 
     # -- inside -------------------------------------------------------------------
+
+    def _count_invalid(self) -> bool:
+        self._invalid += 1
+        return self._invalid >= INVALID_MAX
 
     def _next_parent(self, result: AskResult, now: Now, entropy: Entropy) -> None:
         self._turn = (self._turn + 1) % len(self._parents)

@@ -13,6 +13,10 @@ history again, line by line.
 Where to read: `running` puts a world together; `process` is one life of a node and
 `machine` what survives it; `network` carries bytes and loses them; `requesters` are
 those who want certificates; `promises` judges every step; `faults` is what goes wrong.
+
+Not modelled (yet): real Icinga peers (`icefloe.habits`), the memberless gateway, clock
+steps, slow readers, torn writes, two signers, CA renewal and revocation, reload, and an
+orderly stop.
 """
 
 from __future__ import annotations

@@ -203,6 +203,8 @@ class WaitingDaemon(Visitor):
                 "nothing_to_do_is_left_alone", self.name, "was made to install again"
             )
         self._identity = identity
+        if not self.finished and self._world.faults.plan.is_harmless:
+            self._world.promises.a_waiting_daemon_is_held(self.name, self.asks)
         self.finished = True
         self.ended = "signed"
         self.finished_at = self.finished_at or self._world.timeline.seconds

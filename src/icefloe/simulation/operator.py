@@ -16,7 +16,7 @@ from icefloe.enrollment.model import RequestRecord, RequestState
 from icefloe.simulation.machine import Machine
 from icefloe.simulation.world import World
 
-SECONDS_TO_DECIDE = 15.0
+SECONDS_TO_DECIDE = 40.0
 SECONDS_TO_SNATCH = 0.5
 SECONDS_TO_TRY_AGAIN = 3.0
 

@@ -10,8 +10,10 @@ commits, so that a bug cannot hide from it in the state that it damaged.
 4. `no_certificate_without_decision` 9. `everything_is_bounded`
 5. `a_refusal_stays_with_its_attempt` 10. `it_finishes`
 
-Besides them `states_follow_the_table`, `the_first_call_is_the_last` (the founding
-promise, judged where no fault is to blame) and `no_bug_shows`.
+Besides them, where no fault is to blame, `the_first_call_is_the_last` (the founding
+promise) and `a_waiting_daemon_is_held`; and always `one_call_one_answer`,
+`a_refusal_carries_no_ca`, `a_stored_ticket_stays`, `nothing_to_do_is_left_alone`,
+`reserved_names_need_a_person`, `states_follow_the_table` and `no_bug_shows`.
 """
 
 from __future__ import annotations
@@ -356,6 +358,12 @@ class Promises:
         if asks != 1:
             detail = f"was signed after {asks} calls although nothing went wrong"
             self.broken("the_first_call_is_the_last", who, detail)
+
+    def a_waiting_daemon_is_held(self, who: str, connections: int) -> None:
+        """Without a fault a daemon gets its certificate on the connection it holds."""
+        if connections != 1:
+            detail = f"had to connect {connections} times although nothing went wrong"
+            self.broken("a_waiting_daemon_is_held", who, detail)
 
     def no_bug_shows(self, who: str, detail: str) -> None:
         """No internal error is logged."""
