@@ -174,3 +174,11 @@ def become(owner: DaemonUser | None, *, directory: Path) -> None:
             f"cannot become the user with the id {owner.uid}, to whom '{directory}' "
             f"belongs: {error.strerror}; start this as that user"
         ) from error
+    for part in (os.__file__, __file__):
+        # What is imported from here on would fail one by one, far from the cause.
+        if not os.access(part, os.R_OK):
+            raise CannotBecomeUser(
+                f"'{directory}' belongs to the user id {owner.uid}, who cannot read "
+                f"'{part}': install Python and Icefloe where that user can read them, "
+                "or give the directory to the user who runs this"
+            )
