@@ -29,8 +29,6 @@ PACKAGES_IN_ORDER = (
     "config",
     "storage",
     "node",
-    "http",
-    "monitoring",
     "lab",
     "cli",
 )
@@ -42,7 +40,7 @@ WITHOUT_IO = frozenset(
 )
 MODULES_OF_IO = frozenset(
     {
-        # What the blueprint names.
+        # What the docs name.
         *("asyncio", "socket", "ssl", "os", "pathlib", "time", "random", "secrets"),
         # Other roads to the same places.
         *("OpenSSL", "concurrent", "glob", "http", "io", "logging", "multiprocessing"),

@@ -294,3 +294,9 @@ def test_asking_for_the_version_imports_little() -> None:
         timeout=30,
     )
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_mistyped_command_is_told_what_was_meant_once(icefloe: Command) -> None:
+    done = icefloe("pki", "verfy")
+    assert done.code == 1
+    assert done.err.count("Did you mean 'verify'?") == 1

@@ -10,20 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icefloe.cluster.duties import (
-    ALARM_SECONDS,
     ChildAlarm,
     Declined,
     Reply,
     child_alarm,
     decline_command,
-    format_version,
-    is_alarm_due,
 )
 from icefloe.cluster.effects import HelloReceived
 from icefloe.cluster.peer import Peer
 from icefloe.cluster.zones import Endpoint, Relation, Zone, ZoneTree
 from icefloe.wire.jsonrpc import Notification, Request
-from tests.cluster.helpers import WALL, at, member, mono, stranger
+from tests.cluster.helpers import WALL, at, member, stranger
 
 TREE = ZoneTree(
     zones=[
@@ -236,16 +233,3 @@ def test_real_icinga_node_below_us_is_an_alarm() -> None:
 )
 def test_everybody_else_is_no_alarm(peer: Peer, hello: HelloReceived | None) -> None:
     assert child_alarm(peer, hello) is None
-
-
-def test_alarm_is_raised_at_once_and_hourly() -> None:
-    assert is_alarm_due(None, mono(0))
-    assert not is_alarm_due(mono(0), mono(ALARM_SECONDS - 1))
-    assert is_alarm_due(mono(0), mono(ALARM_SECONDS))
-
-
-@pytest.mark.parametrize(
-    "version,text", [(21605, "2.16.5"), (21306, "2.13.6"), (0, "0.0.0")]
-)
-def test_version_is_written_as_people_do(version: int, text: str) -> None:
-    assert format_version(version) == text

@@ -163,9 +163,15 @@ def run(arguments: Sequence[str]) -> int:
 
 def _complain_of_usage(given: Given, error: click.UsageError) -> None:
     output = output_of(given)
-    output.critical(error.format_message())
+    output.critical(_once(error.format_message()))
     if error.ctx is not None:
         output.critical(f"'{error.ctx.command_path} --help' shows what is possible.")
+
+
+def _once(message: str) -> str:
+    """Typer and click each add the same "Did you mean"."""
+    said, hint, again = message.partition(" Did you mean ")
+    return said + hint + again.split(hint, 1)[0] if hint else message
 
 
 _TYPERS_OWN: Final = frozenset({"install_completion", "show_completion"})

@@ -20,7 +20,7 @@ from icefloe.cluster.effects import HelloReceived
 from icefloe.cluster.peer import Peer
 from icefloe.cluster.rules import may_command
 from icefloe.cluster.zones import ZoneTree
-from icefloe.doors import MonotonicTime, WallTime
+from icefloe.doors import WallTime
 from icefloe.wire.catalogue import CHECK_RESULT, EXECUTED_COMMAND
 from icefloe.wire.commands import (
     EXIT_NOT_ACCEPTED,
@@ -30,9 +30,6 @@ from icefloe.wire.commands import (
 )
 from icefloe.wire.errors import MessageError
 from icefloe.wire.jsonrpc import Notification, Request
-
-ALARM_SECONDS: Final = 3600.0
-"""An alarm that nobody acted on is raised again each hour."""
 
 NAME_CHARACTERS_MAX: Final = 4096
 """Host, service and execution are sent back as they came, so they may not be of any
@@ -193,16 +190,6 @@ def child_alarm(peer: Peer, hello: HelloReceived | None) -> ChildAlarm | None:
             " and enroll it through this node only."
         ),
     )
-
-
-def is_alarm_due(raised_at: MonotonicTime | None, now: MonotonicTime) -> bool:
-    """Whether an alarm that stands is to be raised (again).
-
-    Args:
-        raised_at: when it was raised last, None if never.
-        now: the time.
-    """
-    return raised_at is None or now - raised_at >= ALARM_SECONDS
 
 
 def format_version(version: int) -> str:

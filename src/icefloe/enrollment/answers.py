@@ -32,7 +32,7 @@ HOPS_MAX = 32
 
 
 class Responder:
-    """Answers waiters; the only place that speaks to requesters."""
+    """Answers waiters; the core speaks to requesters here only."""
 
     def __init__(self, *, waiters: Waiters, links: Mapping[LinkId, LinkState]) -> None:
         """Answer the given waiters on the given links."""

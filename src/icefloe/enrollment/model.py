@@ -47,15 +47,6 @@ SETTLED_STATES = frozenset(
     }
 )
 
-# An operator lists these with `ca list`: nobody has decided about them yet.
-UNDECIDED_STATES = frozenset(
-    {
-        RequestState.RECEIVED,
-        RequestState.FORWARDED,
-        RequestState.AWAITING_APPROVAL,
-    }
-)
-
 TRANSITIONS: dict[RequestState, frozenset[RequestState]] = {
     RequestState.RECEIVED: frozenset(
         {

@@ -2,8 +2,7 @@
 
 LabError
 ├── CrowdInvalid       the agents cannot be made of what was given
-├── ProcessFailed      a process that the lab started did not do its part
-└── StoryFailed        the demo cannot be told on this machine
+└── ProcessFailed      a process that the lab started did not do its part
 """
 
 from __future__ import annotations
@@ -32,7 +31,3 @@ class ProcessFailed(LabError):
         super().__init__(f"{what}: {problem}{said}")
         self.what = what
         self.tail = tail
-
-
-class StoryFailed(LabError):
-    """The demo could not be told to its end."""

@@ -1,1 +1,1 @@
-"""The asyncio shell: TLS, listener, dialer, supervisor, composition."""
+"""The asyncio shell: TLS, listener, dialer, the daemon and the gateway."""
