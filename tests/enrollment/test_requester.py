@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import pytest
@@ -159,6 +160,13 @@ def test_certificates_that_never_verify_end_it() -> None:
     ended = run.go(otherwise=lambda _p: AskResult(Came.INVALID, "another CA"))
     assert ended.outcome.came is Came.INVALID
     assert ended.asks == 3
+
+
+@pytest.mark.parametrize("wait", [math.nan, math.inf, -1.0])
+def test_a_wait_that_is_no_time_still_ends(wait: float) -> None:
+    run = Run(wait=wait)
+    assert run.go(otherwise=lambda _p: DOWN).outcome is DOWN
+    assert run.now.mono <= 100.0 + 8 * 86_400
 
 
 def test_nothing_to_do_ends_it() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.node.fake_parent import (
+    Asked,
     Behaviour,
     FakeParent,
     chats_first,
@@ -40,7 +41,7 @@ from icefloe.node.client import (
     enroll,
     fetch_certificate,
 )
-from icefloe.pki.certificates import key_id, load_pem, to_pem
+from icefloe.pki.certificates import fingerprint, key_id, load_pem, to_pem
 from icefloe.pki.trust import TrustAnchor
 from icefloe.storage.identity import NodeIdentity
 from icefloe.wire import netstring
@@ -394,6 +395,26 @@ def test_a_ca_that_did_not_issue_the_pinned_certificate_is_not_believed() -> Non
 def test_a_pending_answer_with_a_foreign_ca_is_not_believed() -> None:
     foreign = to_pem(Authority().certificate)
     result = answered(says(status_code=2, error="wait", ca=foreign))
+    assert result.came is Came.INVALID
+    assert not result.ca
+
+
+@pytest.mark.parametrize("status", [0, 2])
+def test_a_ca_in_front_of_the_parents_own_is_not_believed(status: int) -> None:
+    """Only the first certificate is installed, so only the first one counts."""
+    evil = Authority()
+
+    def plants(asked: Asked) -> None:
+        asked.answer(
+            status_code=status,
+            cert=to_pem(issue(evil, asked.presented)) if status == 0 else "",
+            error="" if status == 0 else "wait",
+            ca=to_pem(evil.certificate) + to_pem(asked.parent.ca.certificate),
+            fingerprint_request=fingerprint(asked.presented),
+        )
+        asked.close()
+
+    result = answered(plants)
     assert result.came is Came.INVALID
     assert not result.ca
 

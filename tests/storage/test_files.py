@@ -433,18 +433,22 @@ def test_a_link_in_the_copys_place_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "victim").exists()
 
 
-@AS_ROOT
-def test_a_copy_is_open_to_nobody_new(tmp_path: Path) -> None:
-    """Even when a link led root to a file that its maker could not read."""
+def test_a_link_is_not_followed_to_what_its_maker_may_not_read(tmp_path: Path) -> None:
+    """A daemon's user could lead root to a file in a closed directory."""
     secret = tmp_path / "secret"
     secret.write_text("x")
-    secret.chmod(0o600)
     (tmp_path / "file").symlink_to(secret)
-    os.chown(tmp_path / "file", *SOMEBODY, follow_symlinks=False)
-    copy = back_up(tmp_path / "file")
+    assert back_up(tmp_path / "file") is None
+    assert names_in(tmp_path) == ["file", "secret"]
+
+
+def test_a_copy_is_never_a_program_that_changes_users(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    path.chmod(0o4755)
+    copy = back_up(path)
     assert copy is not None
-    assert owner_of(copy) == owner_of(secret)
-    assert mode_of(copy) == 0o600
+    assert mode_of(copy) == 0o755
 
 
 def test_what_cannot_be_copied_is_reported(tmp_path: Path) -> None:

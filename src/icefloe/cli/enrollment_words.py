@@ -19,6 +19,7 @@ from icefloe.node.enrolling import Outcome
 from icefloe.pki.certificates import fingerprint, serial_hex
 
 _NAME_CHARACTERS_MAX: Final = 100
+_SECONDS_MAX: Final = 1e11
 
 _NEXT_STEPS: Final = {
     Reason.WRONG_TICKET: "Get a ticket for exactly this name on {hop} ('pki ticket "
@@ -102,6 +103,9 @@ class EnrollmentTeller:
     def tell_pending(self, outcome: Outcome) -> None:
         """Tell what it waits for."""
         result, parent = outcome.ended.outcome, outcome.ended.parent
+        if result.came is Came.CUT_OFF:
+            self._tell_unanswered(parent)
+            return
         says = result.detail or f"The certificate request for '{self.cn}' is kept."
         name = fingerprint(outcome.identity.certificate)
         self.output.information("!!!!!!")
@@ -116,6 +120,19 @@ class EnrollmentTeller:
         self.output.information(
             f"{parent} is an Icinga 2 node, which cannot pass a refusal on"
             + (check if self.ticket_given else ".")
+        )
+
+    def _tell_unanswered(self, parent: Parent) -> None:
+        """Tell that nobody knows whether the request arrived."""
+        self.output.information("!!!!!!")
+        self.output.information(
+            f"!!! {parent} ended every connection without an answer. It may have the "
+            "request, as Icinga 2.14.4 has when it cuts its answer off, or not."
+        )
+        self.output.information("!!!!!!")
+        self.output.information(
+            "PENDING, perhaps: this node is configured, and its daemon goes on asking."
+            " If it stays so, look at the log of that parent."
         )
 
     def tell_failure(self, outcome: Outcome) -> None:
@@ -197,7 +214,8 @@ def _way(facts: Mapping[str, object]) -> str:
         if not node or not did:
             continue
         after = ""
-        if isinstance(at, int | float):
+        # From any node on the way: a number of any size.
+        if isinstance(at, int | float) and abs(at) < _SECONDS_MAX:
             start = at if start is None else start
             after = f" ({at - start:.2f} s)"
         steps.append(f"{node} {did}{after}")

@@ -22,6 +22,7 @@ from icefloe.node.setup import AgentSetup
 from icefloe.storage.keys import KeyType
 
 _PORT_MAX = 65535
+_PORT_DIGITS_MAX = 5
 
 MasterOption: TypeAlias = Annotated[
     bool, typer.Option("--master", help="Set up a master, with a CA.")
@@ -210,7 +211,8 @@ def _listen(text: str | None) -> tuple[str | None, int | None]:
 
 
 def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and 1 <= int(text) <= _PORT_MAX
+    digits = text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS_MAX
+    return digits and 1 <= int(text) <= _PORT_MAX
 
 
 def _global_zones(options: NodeOptions) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ PAUSE_FACTOR = 1.6
 PAUSE_MAX = 10.0
 # One ask may take: the connection (15 s) or a held answer (15 s, and a margin).
 ASK_TIMEOUT = 30.0
+# A week: whoever wants to wait longer has a daemon for it.
+WAIT_MAX = 7 * 86_400.0
 # Whatever `wait` says, a cut or an unreachable parent is not an answer: keep
 # trying this long to get one. 2.14.4 needs a second or two.
 ANSWER_DEADLINE = 30.0
@@ -144,6 +146,7 @@ class Requester:
         """
         if not parents:
             raise ValueError("at least one parent")
+        wait = min(wait, WAIT_MAX) if wait >= 0 else 0.0  # neither inf nor nan
         self._parents = list(parents)
         self._turn = 0
         self._round_failed = 0

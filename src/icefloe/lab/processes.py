@@ -140,9 +140,11 @@ class LoggingDaemon:
 def end(daemons: Sequence[LoggingDaemon]) -> None:
     """Ask all to stop, the last started first, and kill what does not in time.
 
-    Ctrl-C is not heard meanwhile; it takes `STOP_SECONDS_MAX` at most.
+    Ctrl-C and a closing terminal are not heard meanwhile; it takes
+    `STOP_SECONDS_MAX` at most.
     """
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    deaf = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    heard = {number: signal.signal(number, signal.SIG_IGN) for number in deaf}
     try:
         for daemon in reversed(daemons):
             daemon.send(signal.SIGTERM)
@@ -153,7 +155,8 @@ def end(daemons: Sequence[LoggingDaemon]) -> None:
             daemon.send(signal.SIGKILL)
             daemon.reap()
     finally:
-        signal.signal(signal.SIGINT, heard)
+        for number, handler in heard.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

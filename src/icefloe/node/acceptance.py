@@ -255,7 +255,10 @@ def _believed_ca(
     """
     if not ca_pem:
         return None
-    offered = TrustAnchor.from_pem(ca_pem)
+    # The first certificate is what gets installed, so it alone is judged by: behind
+    # it could stand the CA that a lying parent really lives under.
+    first = TrustAnchor.from_pem(ca_pem).ca
+    offered = TrustAnchor(ca=first, all_cas=(first,))
     present = applicant.anchor
     if present is None:
         if not is_from(offered, leaf, at):

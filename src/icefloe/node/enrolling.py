@@ -56,6 +56,7 @@ TICKET_VARIABLE: Final = "ICEFLOE_TICKET"
 
 DEFAULT_PORT: Final = 5665
 _PORT_MAX: Final = 65535
+_PORT_DIGITS_MAX: Final = 5
 
 
 class TicketProblem(IcefloeError):
@@ -227,7 +228,7 @@ def parse_parent(text: str) -> Parent:
     host, port = host.strip(), port.strip() or str(DEFAULT_PORT)
     if not host or not port.isascii() or not port.isdigit():
         raise ParentInvalid(f"'{text}' is not of the form host[,port]")
-    if not 1 <= int(port) <= _PORT_MAX:
+    if len(port) > _PORT_DIGITS_MAX or not 1 <= int(port) <= _PORT_MAX:
         raise ParentInvalid(f"'{text}' has no port from 1 to {_PORT_MAX}")
     return Parent(host, int(port))
 

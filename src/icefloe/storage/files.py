@@ -179,7 +179,8 @@ def back_up(path: Path) -> Path | None:
 
     Returns:
         The copy, with the file's own permissions and owner; None when there was
-        nothing to copy, or a copy (or anything else of that name) exists.
+        nothing to copy, the file is a link, or a copy (or anything else of that
+        name) exists.
 
     Raises:
         FileProblem: The file is not regular, or the operating system objects.
@@ -188,9 +189,12 @@ def back_up(path: Path) -> Path | None:
     with _problems_of(path, "back up"):
         if os.path.lexists(copy) or not os.path.lexists(path):
             return None
-        # A link is followed: the copy gets the owner and the permissions of what it
-        # points at, so that nobody can read there what he could not read before.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # A link is not followed: as root we would copy what the link's maker may
+        # not read, or a set-user-id program, into a directory of his.
+        if path.is_symlink():
+            return None
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+        descriptor = os.open(path, flags)
         try:
             status = os.fstat(descriptor)
             data = _content(descriptor, FILE_BYTES_MAX)
@@ -199,7 +203,7 @@ def back_up(path: Path) -> Path | None:
     write_file(
         copy,
         data,
-        mode=stat.S_IMODE(status.st_mode),
+        mode=stat.S_IMODE(status.st_mode) & 0o777,
         owner=(status.st_uid, status.st_gid),
     )
     return copy
