@@ -14,12 +14,12 @@ from typing import Any
 import msgspec
 import pytest
 from tests.cli.command import Command
-from tests.node.tls_material import self_signed
+from tests.node.tls.material import self_signed
 
 from icefloe.enrollment import administration
 from icefloe.enrollment.events import SigningFailed
 from icefloe.enrollment.model import DecisionKind
-from icefloe.node import deciding
+from icefloe.node.commands import deciding
 from icefloe.pki.certificates import fingerprint, load_pem, to_pem
 from icefloe.storage.ledger import SQLiteLedger
 

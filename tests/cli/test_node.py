@@ -11,7 +11,7 @@ import pytest
 from tests.cli.command import Command
 from tests.cli.test_pki import BRIEFLY, closed_port, mode_of
 from tests.node.fake_parent import FakeParent, cuts, fake_parent, pends, refuses, signs
-from tests.node.tls_material import Authority, pem, self_signed
+from tests.node.tls.material import Authority, pem, self_signed
 
 from icefloe.config.loading import load
 from icefloe.config.model import NodeConfiguration

@@ -20,7 +20,7 @@ from tests.node.fake_parent import (
     says,
     signs,
 )
-from tests.node.tls_material import Authority, pem
+from tests.node.tls.material import Authority, pem
 
 from icefloe.enrollment.requester import Requester
 from icefloe.pki.certificates import (

@@ -13,7 +13,7 @@ from icefloe.lab.asking import ParentAddress, ask
 from icefloe.lab.conversation import Conversation
 from icefloe.lab.crowd import Agent
 from icefloe.lab.outcomes import Attempt, Outcome
-from icefloe.node.dialing import connect
+from icefloe.node.tls.connecting import connect
 from icefloe.wire.catalogue import REQUEST_CERTIFICATE, Hello
 from icefloe.wire.jsonrpc import Message, Notification, encode_request
 from icefloe.wire.netstring import encode

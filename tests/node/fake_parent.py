@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
-from tests.node.tls_material import Authority, Node, build, common_name, dns, pem
+from tests.node.tls.material import Authority, Node, build, common_name, dns, pem
 
 from icefloe.node.errors import ConnectionLost
-from icefloe.node.listener import Admission, Listener
-from icefloe.node.tls import server_context
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.contexts import server_context
+from icefloe.node.tls.listener import Admission, Listener
+from icefloe.node.tls.transport import TLSStream
 from icefloe.pki.certificates import common_names, fingerprint, load_der, to_pem
 from icefloe.wire import netstring
 from icefloe.wire.catalogue import HELLO, REQUEST_CERTIFICATE

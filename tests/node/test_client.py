@@ -27,7 +27,7 @@ from tests.node.fake_parent import (
     signs,
     stays_silent,
 )
-from tests.node.tls_material import Authority, Node, key_pem, pem, self_signed
+from tests.node.tls.material import Authority, Node, key_pem, pem, self_signed
 
 from icefloe.doors import MonotonicTime, Now, WallTime
 from icefloe.enrollment.requester import AskResult, Came, Ended, Parent, Requester

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from tests.node.cluster import Logs, until
-from tests.node.tls_joined import in_loop
+from tests.node.tls.joined import in_loop
 
 from icefloe.enrollment.commands import InstallIdentity, Level
 from icefloe.errors import IcefloeError

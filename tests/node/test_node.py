@@ -24,13 +24,13 @@ from tests.node.cluster import (
     until,
     write_node,
 )
-from tests.node.tls_joined import in_loop
+from tests.node.tls.joined import in_loop
 
 from icefloe.enrollment import administration
 from icefloe.enrollment.model import RequestState
-from icefloe.node.dialing import connect
 from icefloe.node.doors import RealClock
-from icefloe.node.tls import TLSIdentity, client_context
+from icefloe.node.tls.connecting import connect
+from icefloe.node.tls.contexts import TLSIdentity, client_context
 from icefloe.pki.certificates import key_id, load_pem, to_pem
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import encode_private_key, generate_key

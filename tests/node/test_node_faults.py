@@ -23,7 +23,7 @@ from tests.node.cluster import (
     write_node,
 )
 from tests.node.test_node import Agent, check
-from tests.node.tls_joined import Recorder, in_loop, started
+from tests.node.tls.joined import Recorder, in_loop, started
 
 from icefloe.config.host import DaemonUser
 from icefloe.config.layout import NodeDirectories
@@ -32,11 +32,11 @@ from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.node import dialer as dialer_module
 from icefloe.node import node as node_module
 from icefloe.node.daemon import CannotBecomeUser, become
-from icefloe.node.dialing import connect
 from icefloe.node.material import MaterialError, read_material
 from icefloe.node.node import NodeFailed
-from icefloe.node.tls import client_context
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.connecting import connect
+from icefloe.node.tls.contexts import client_context
+from icefloe.node.tls.transport import TLSStream
 from icefloe.pki.certificates import load_pem, to_pem
 from icefloe.storage.keys import generate_key
 from icefloe.wire.netstring import encode

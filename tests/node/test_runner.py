@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.enrollment import playbook
 from tests.node.cluster import until
-from tests.node.tls_joined import in_loop
+from tests.node.tls.joined import in_loop
 
 from icefloe.cluster.peer import Peer, Standing
 from icefloe.doors import MonotonicTime

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.node.cluster import Logs, until
-from tests.node.tls_joined import in_loop
+from tests.node.tls.joined import in_loop
 
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev

@@ -13,7 +13,7 @@ from icefloe.cli.setting import setting_of
 from icefloe.config.errors import ConfigError
 from icefloe.config.host import fully_qualified_name
 from icefloe.config.loading import load_constants
-from icefloe.node.setup import set_up_api
+from icefloe.node.commands.setup import set_up_api
 from icefloe.storage.keys import KeyType
 
 app = typer.Typer(

@@ -15,8 +15,8 @@ from icefloe.cli.invocation import invocation
 from icefloe.cli.output import Output
 from icefloe.cli.setting import setting_of
 from icefloe.errors import IcefloeError
-from icefloe.node.deciding import remove_request, restore_request, sign_request
-from icefloe.node.request_list import Entry, Which, list_entries
+from icefloe.node.commands.deciding import remove_request, restore_request, sign_request
+from icefloe.node.commands.request_list import Entry, Which, list_entries
 
 Fingerprints = Annotated[
     list[str],

@@ -15,7 +15,7 @@ from icefloe.enrollment.reasons import Reason
 from icefloe.enrollment.requester import AskResult, Came, Parent
 from icefloe.node.acceptance import tidy
 from icefloe.node.client import Asking, Heard, Waiting
-from icefloe.node.enrolling import Outcome
+from icefloe.node.commands.enrolling import Outcome
 from icefloe.pki.certificates import fingerprint, serial_hex
 
 _NAME_CHARACTERS_MAX: Final = 100

@@ -12,9 +12,9 @@ from icefloe.cli.app import CONTEXT
 from icefloe.cli.daemon import LogFormat
 from icefloe.cli.invocation import Given, output_of
 from icefloe.config.layout import DATA_DIR_VARIABLE
-from icefloe.node import gateway_process
-from icefloe.node.enrolling import TICKET_VARIABLE, choose_ticket
-from icefloe.node.gateway_options import (
+from icefloe.node.commands.enrolling import TICKET_VARIABLE, choose_ticket
+from icefloe.node.gateway import process as gateway_process
+from icefloe.node.gateway.options import (
     DATA_DIR_DEFAULT,
     GatewayOptions,
     ListenPlace,

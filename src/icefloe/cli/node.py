@@ -42,9 +42,14 @@ from icefloe.cli.output import Output
 from icefloe.cli.setting import setting_of
 from icefloe.config.setup import DEFAULT_MASTER_ZONE
 from icefloe.enrollment.requester import Came
-from icefloe.node.enrolling import TICKET_VARIABLE, choose_ticket
-from icefloe.node.setting import Setting
-from icefloe.node.setup import AgentReport, AgentSetup, set_up_agent, set_up_master
+from icefloe.node.commands.enrolling import TICKET_VARIABLE, choose_ticket
+from icefloe.node.commands.setting import Setting
+from icefloe.node.commands.setup import (
+    AgentReport,
+    AgentSetup,
+    set_up_agent,
+    set_up_master,
+)
 from icefloe.storage.keys import KeyType
 
 WAIT_SECONDS: Final = 120.0

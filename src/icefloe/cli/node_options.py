@@ -17,8 +17,8 @@ from icefloe.config.setup import (
     DEFAULT_MASTER_ZONE,
     NodeSetup,
 )
-from icefloe.node.enrolling import DEFAULT_PORT, load_pins, parse_parent
-from icefloe.node.setup import AgentSetup
+from icefloe.node.commands.enrolling import DEFAULT_PORT, load_pins, parse_parent
+from icefloe.node.commands.setup import AgentSetup
 from icefloe.storage.keys import KeyType
 
 _PORT_MAX = 65535

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
-from icefloe.node.enrolling import TICKET_VARIABLE
+from icefloe.node.commands.enrolling import TICKET_VARIABLE
 
 TicketOption: TypeAlias = Annotated[
     str | None,

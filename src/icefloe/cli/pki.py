@@ -26,14 +26,13 @@ from icefloe.cli.verifying import verify_files
 from icefloe.config.loading import load_constants
 from icefloe.enrollment.requester import Came, Parent
 from icefloe.node.acceptance import is_from
-from icefloe.node.certificate_files import (
+from icefloe.node.client import FetchedCertificates, fetch_certificate
+from icefloe.node.commands.certificate_files import (
     NewCertificate,
     make_files,
     sign_request_file,
 )
-from icefloe.node.client import FetchedCertificates, fetch_certificate
-from icefloe.node.doors import RealClock
-from icefloe.node.enrolling import (
+from icefloe.node.commands.enrolling import (
     DEFAULT_PORT,
     TICKET_VARIABLE,
     Enrollment,
@@ -44,7 +43,8 @@ from icefloe.node.enrolling import (
     load_pins,
     parse_parent,
 )
-from icefloe.node.setting import Setting
+from icefloe.node.commands.setting import Setting
+from icefloe.node.doors import RealClock
 from icefloe.pki.certificates import describe_text, to_pem
 from icefloe.pki.errors import PKIError, TicketInvalid
 from icefloe.pki.tickets import ticket as make_ticket

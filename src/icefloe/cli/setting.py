@@ -5,8 +5,8 @@ from __future__ import annotations
 from icefloe.cli.invocation import Invocation
 from icefloe.cli.output import Output
 from icefloe.config.host import daemon_user
+from icefloe.node.commands.setting import Setting
 from icefloe.node.doors import RealClock, RealEntropy
-from icefloe.node.setting import Setting
 
 
 def setting_of(given: Invocation, output: Output | None = None) -> Setting:

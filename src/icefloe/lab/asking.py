@@ -16,7 +16,6 @@ from icefloe.habits.cli import CLIEffect
 from icefloe.lab.conversation import Conversation
 from icefloe.lab.crowd import Agent
 from icefloe.lab.outcomes import OUTCOME_OF, Attempt, Outcome
-from icefloe.node.dialing import connect
 from icefloe.node.errors import (
     Aborted,
     ConnectFailed,
@@ -24,8 +23,9 @@ from icefloe.node.errors import (
     HandshakeFailed,
     PeerClosed,
 )
-from icefloe.node.stream_interface import TransportLimits
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.connecting import connect
+from icefloe.node.tls.stream_interface import TransportLimits
+from icefloe.node.tls.transport import TLSStream
 from icefloe.wire.catalogue import HELLO, CertificateResult, Hello
 from icefloe.wire.errors import MessageError, WireError
 from icefloe.wire.jsonrpc import (

@@ -18,7 +18,7 @@ from OpenSSL import SSL
 from icefloe.doors import Entropy, WallTime
 from icefloe.errors import IcefloeError
 from icefloe.lab.errors import CrowdInvalid
-from icefloe.node.tls import TLSIdentity, client_context
+from icefloe.node.tls.contexts import TLSIdentity, client_context
 from icefloe.pki import certificates, profiles, tickets
 from icefloe.pki.names import check_common_name
 from icefloe.storage.keys import KeyType, encode_private_key, generate_key

@@ -41,15 +41,15 @@ from icefloe.habits import (
     deliver,
 )
 from icefloe.lab.habitual_link import HabitualLinkOnWire
-from icefloe.node.dialing import connect
 from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.errors import TransportError
-from icefloe.node.listener import Admission, Listener
 from icefloe.node.logs import Logger, configure
 from icefloe.node.material import Material, read_material
-from icefloe.node.tls import TLSIdentity, client_context, server_context
-from icefloe.node.transport import TLSStream
-from icefloe.node.verdict import EndpointExpected
+from icefloe.node.tls.connecting import connect
+from icefloe.node.tls.contexts import TLSIdentity, client_context, server_context
+from icefloe.node.tls.listener import Admission, Listener
+from icefloe.node.tls.transport import TLSStream
+from icefloe.node.tls.verdict import EndpointExpected
 from icefloe.pki import certificates
 from icefloe.pki.certificates import is_self_issued, load_der
 from icefloe.pki.errors import PKIError

@@ -23,7 +23,7 @@ from icefloe.enrollment.events import LinkId
 from icefloe.habits import Habits
 from icefloe.lab.conversation import Conversation
 from icefloe.node.errors import ConnectionLost
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.transport import TLSStream
 from icefloe.wire.catalogue import (
     ANONYMOUS_MESSAGE_BYTES_MAX,
     HEARTBEAT,

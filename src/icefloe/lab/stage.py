@@ -32,7 +32,7 @@ from icefloe.config.loading import load_constants
 from icefloe.config.setup import zones_text
 from icefloe.lab.asking import ParentAddress
 from icefloe.lab.processes import LoggingDaemon, run_command
-from icefloe.node.enrolling import TICKET_VARIABLE
+from icefloe.node.commands.enrolling import TICKET_VARIABLE
 from icefloe.pki.tickets import ticket
 from icefloe.storage.files import write_file
 

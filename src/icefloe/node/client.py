@@ -48,12 +48,12 @@ from icefloe.node.acceptance import (
     tidy,
     trust_problem,
 )
-from icefloe.node.dialing import connect
 from icefloe.node.errors import ConnectFailed, HandshakeFailed
 from icefloe.node.link import Link
-from icefloe.node.stream_interface import CloseReport, TransportLimits
-from icefloe.node.tls import TLSIdentity, client_context
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.connecting import connect
+from icefloe.node.tls.contexts import TLSIdentity, client_context
+from icefloe.node.tls.stream_interface import CloseReport, TransportLimits
+from icefloe.node.tls.transport import TLSStream
 from icefloe.pki.certificates import common_name, load_der
 from icefloe.pki.errors import PKIError
 from icefloe.wire.catalogue import (

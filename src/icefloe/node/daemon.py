@@ -14,12 +14,12 @@ from icefloe.config.host import DaemonUser, daemon_user
 from icefloe.config.layout import NodeDirectories
 from icefloe.enrollment.commands import Level
 from icefloe.errors import IcefloeError
+from icefloe.node.commands.takeover import import_icinga_requests
 from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.guard import objections
 from icefloe.node.logs import Logger, configure
 from icefloe.node.material import Material, read_material
 from icefloe.node.node import Node
-from icefloe.node.takeover import import_icinga_requests
 from icefloe.storage.files import ensure_directory
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.lock import DaemonLock

@@ -12,12 +12,12 @@ from icefloe.cluster.states import Role
 from icefloe.cluster.zones import Endpoint
 from icefloe.doors import Clock, Entropy
 from icefloe.enrollment.commands import Level
-from icefloe.node.dialing import connect
 from icefloe.node.errors import TransportError
 from icefloe.node.hub import Hub
 from icefloe.node.logs import Logger
-from icefloe.node.stream_interface import TransportLimits
-from icefloe.node.verdict import EndpointExpected
+from icefloe.node.tls.connecting import connect
+from icefloe.node.tls.stream_interface import TransportLimits
+from icefloe.node.tls.verdict import EndpointExpected
 
 # A dial that keeps failing is said again this often, not at every try.
 REPORT_EVERY_FAILURES = 20

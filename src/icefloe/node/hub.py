@@ -21,10 +21,10 @@ from icefloe.enrollment import events as ev
 from icefloe.enrollment.translate import event_of, malformed_answer, session_effects
 from icefloe.node.askings import is_usable_id
 from icefloe.node.link import Link
-from icefloe.node.listener import Admission
 from icefloe.node.logs import Logger
-from icefloe.node.stream_interface import CloseReport
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.listener import Admission
+from icefloe.node.tls.stream_interface import CloseReport
+from icefloe.node.tls.transport import TLSStream
 from icefloe.pki.certificates import is_self_issued, load_der
 from icefloe.pki.errors import PKIError
 from icefloe.wire.catalogue import EXECUTE_COMMAND

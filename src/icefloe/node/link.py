@@ -28,8 +28,8 @@ from icefloe.doors import Clock, MonotonicTime, Now
 from icefloe.enrollment.events import LinkId
 from icefloe.node.errors import ConnectionLost, ReaderTooSlow
 from icefloe.node.logs import Logger
-from icefloe.node.stream_interface import CloseReport
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.stream_interface import CloseReport
+from icefloe.node.tls.transport import TLSStream
 from icefloe.wire.catalogue import REQUEST_CERTIFICATE
 from icefloe.wire.jsonrpc import Message, Response
 

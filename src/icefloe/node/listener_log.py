@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from icefloe.enrollment.commands import Level
-from icefloe.node.address import PeerAddress
-from icefloe.node.listener import ConnectionRefused, HandshakeRefused, ListenerEvent
 from icefloe.node.logs import Logger
+from icefloe.node.tls.address import PeerAddress
+from icefloe.node.tls.listener import ConnectionRefused, HandshakeRefused, ListenerEvent
 
 
 def log_listener_event(log: Logger, event: ListenerEvent) -> None:

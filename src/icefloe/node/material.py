@@ -18,7 +18,7 @@ from icefloe.config.loading import load
 from icefloe.config.model import NodeConfiguration
 from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
 from icefloe.errors import IcefloeError
-from icefloe.node.tls import DEFAULT_CIPHER_LIST, TLSIdentity, TLSSettings
+from icefloe.node.tls.contexts import DEFAULT_CIPHER_LIST, TLSIdentity, TLSSettings
 from icefloe.node.workers import SigningSecrets
 from icefloe.pki.certificates import key_id, load_pem
 from icefloe.pki.keys import PrivateKey

@@ -19,14 +19,14 @@ from icefloe.node.dialer import Dialer
 from icefloe.node.guard import objections
 from icefloe.node.hub import Hub, HubSettings
 from icefloe.node.installer import Installer
-from icefloe.node.listener import Admission, Listener, ListenerLimits
 from icefloe.node.listener_log import log_listener_event
 from icefloe.node.logs import Logger
 from icefloe.node.material import Material, MaterialError, read_material
 from icefloe.node.runner import TurnRunner
-from icefloe.node.stream_interface import TransportLimits
-from icefloe.node.tls import client_context, server_context
-from icefloe.node.transport import TLSStream
+from icefloe.node.tls.contexts import client_context, server_context
+from icefloe.node.tls.listener import Admission, Listener, ListenerLimits
+from icefloe.node.tls.stream_interface import TransportLimits
+from icefloe.node.tls.transport import TLSStream
 from icefloe.node.workers import Workers
 from icefloe.storage.identity import install_certificate
 from icefloe.storage.ledger import SQLiteLedger

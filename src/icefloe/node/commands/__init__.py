@@ -1,0 +1,1 @@
+"""The work behind the commands: keys, certificates, setting up, deciding."""

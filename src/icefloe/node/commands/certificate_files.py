@@ -1,0 +1,141 @@
+"""Keys, requests and certificates as files: `pki new-cert` and `pki sign-csr`.
+
+protocol: both commands overwrite what is there.  Tools count on it, and a key that is
+overwritten by mistake is a lost identity; so what was there is kept beside, under a
+name with the time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from icefloe.node.commands.issuing import issue
+from icefloe.node.commands.setting import Setting
+from icefloe.pki.certificates import to_pem
+from icefloe.pki.names import check_common_name
+from icefloe.pki.profiles import csr
+from icefloe.pki.requests import check_signing_request
+from icefloe.storage.authority import load_authority
+from icefloe.storage.files import read_file
+from icefloe.storage.identity import CERTIFICATE_MODE
+from icefloe.storage.keys import (
+    KEY_FILE_MODE,
+    KeyType,
+    encode_private_key,
+    generate_key,
+)
+from icefloe.storage.ledger import SQLiteLedger
+from icefloe.storage.newcomer import make_request_certificate
+from icefloe.storage.replacing import replace_together
+
+__all__ = ["NewCertificate", "make_files", "sign_request_file"]
+
+_ACTOR: Final = "pki sign-csr"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCertificate:
+    """What to make.
+
+    Attributes:
+        cn: The node's name.
+        key: Where its key goes.
+        csr: Where a PKCS#10 request goes; None makes none.
+        certificate: Where a self-signed certificate goes; None makes none.
+        key_type: What kind of key.
+    """
+
+    cn: str
+    key: Path
+    csr: Path | None
+    certificate: Path | None
+    key_type: KeyType
+
+
+def make_files(wanted: NewCertificate, setting: Setting) -> None:
+    """Make a key, and on demand a request and a self-signed certificate for it.
+
+    Raises:
+        CommonNameInvalid: No node may have this name.
+        FileProblem: The operating system objects.
+    """
+    check_common_name(wanted.cn)
+    key = generate_key(wanted.key_type)
+    at = setting.clock.now().wall
+    _write(
+        wanted.key,
+        encode_private_key(key),
+        what="private key",
+        mode=KEY_FILE_MODE,
+        setting=setting,
+    )
+    if wanted.certificate is not None:
+        certificate = make_request_certificate(
+            wanted.cn, key, entropy=setting.entropy, at=at
+        )
+        _write(
+            wanted.certificate,
+            to_pem(certificate).encode("ascii"),
+            what="X509 certificate",
+            mode=CERTIFICATE_MODE,
+            setting=setting,
+        )
+    if wanted.csr is not None:
+        _write(
+            wanted.csr,
+            csr(wanted.cn, key).public_bytes(Encoding.PEM),
+            what="certificate signing request",
+            mode=CERTIFICATE_MODE,
+            setting=setting,
+        )
+
+
+def sign_request_file(request: Path, certificate: Path, setting: Setting) -> None:
+    """Sign a PKCS#10 request with the CA of this node.
+
+    Args:
+        request: The request, PEM.
+        certificate: Where the certificate goes.
+        setting: What to work with.
+
+    Raises:
+        SigningRequestInvalid: The request is damaged, or not signed by its own key.
+        KeyInvalid: Its key is weak, or of a kind that is not supported.
+        CommonNameInvalid: No node may have its name.
+        IdentityProblem: There is no CA here.
+        IssuingRefused: An operator removed this request.
+        LedgerUnavailableError: The decision could not be recorded.
+        FileProblem: The operating system objects.
+    """
+    presented = check_signing_request(read_file(request))
+    authority = load_authority(setting.directories)
+    with SQLiteLedger.open(setting.directories.ledger, owner=setting.owner) as ledger:
+        signed = issue(
+            ledger,
+            authority,
+            cn=presented.cn,
+            public_key=presented.public_key,
+            actor=_ACTOR,
+            now=setting.clock.now(),
+            entropy=setting.entropy,
+        )
+    setting.narrator.information(
+        f"Writing certificate to file '{certificate}'.", facility="pki"
+    )
+    replace_together(
+        [(certificate, to_pem(signed).encode("ascii"))],
+        mode=CERTIFICATE_MODE,
+        owner=setting.owner,
+        at=setting.clock.now().wall,
+    )
+
+
+def _write(path: Path, data: bytes, *, what: str, mode: int, setting: Setting) -> None:
+    setting.narrator.information(f"Writing {what} to '{path}'.", facility="base")
+    replace_together(
+        [(path, data)], mode=mode, owner=setting.owner, at=setting.clock.now().wall
+    )

@@ -1,0 +1,1 @@
+"""The gateway: a relay without a seat in the cluster."""

@@ -1,0 +1,169 @@
+"""The process around one gateway: start, signals, exit codes, and what it tells."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Final
+
+from icefloe.config.host import DaemonUser, fully_qualified_name
+from icefloe.enrollment.commands import Level
+from icefloe.errors import IcefloeError
+from icefloe.node.daemon import become
+from icefloe.node.doors import RealClock, RealEntropy
+from icefloe.node.errors import BindFailed
+from icefloe.node.gateway.gateway import Gateway
+from icefloe.node.gateway.home import GatewayHome
+from icefloe.node.gateway.options import (
+    PORT_DEFAULT,
+    GatewayOptions,
+    GatewayProblem,
+)
+from icefloe.node.gateway.trust import UpstreamTrust, establish_trust
+from icefloe.node.logs import Logger, configure
+from icefloe.pki.certificates import fingerprint, is_self_issued
+from icefloe.storage.ledger import SQLiteLedger
+from icefloe.storage.lock import DaemonLock
+from icefloe.storage.narrator import Narrator
+
+__all__ = ["EXIT_FAILED", "EXIT_OK", "run"]
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+_EVERYWHERE: Final = frozenset({"::", "0.0.0.0"})
+
+
+def run(
+    options: GatewayOptions,
+    *,
+    narrator: Narrator,
+    log_level: int = Level.INFO,
+    log_json: bool = False,
+) -> int:
+    """Run a gateway in the foreground until SIGTERM or SIGINT.
+
+    SIGHUP makes it show the certificate that is stored.  Started by root, it becomes
+    the user to whom its directory belongs.
+
+    Args:
+        options: What the operator says.
+        narrator: Is told what is done at the first start.
+        log_level: Log events below it are dropped.
+        log_json: One JSON object a line.
+
+    Returns:
+        0 after an orderly end; 1 when it could not start and `log_json` has it in a
+        log event.
+
+    Raises:
+        IcefloeError: It could not start; the text says what to do.
+    """
+    log = configure(level=log_level, as_json=log_json)
+    try:
+        options.check()
+        become(_owner_of(options.data_dir), directory=options.data_dir)
+        home = GatewayHome.open(
+            options.data_dir, name=options.name, machine_name=fully_qualified_name()
+        )
+        with (
+            DaemonLock.acquire(home.directories.lock),
+            SQLiteLedger.open(home.directories.ledger) as ledger,
+        ):
+            asyncio.run(_run(options, home, ledger, narrator, log))
+    except IcefloeError as error:
+        if not log_json:
+            raise
+        log.log(Level.CRITICAL, "cannot run", detail=str(error))
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+async def _run(
+    options: GatewayOptions,
+    home: GatewayHome,
+    ledger: SQLiteLedger,
+    narrator: Narrator,
+    log: Logger,
+) -> None:
+    clock, entropy = RealClock(), RealEntropy()
+    at = clock.now().wall
+    identity = home.identity(at=at, entropy=entropy)
+    anchor = await establish_trust(
+        home, options.trust, options.upstreams, at=at, narrator=narrator
+    )
+    gateway = Gateway(
+        options=options,
+        home=home,
+        identity=home.identity(at=at, entropy=entropy),
+        trust=UpstreamTrust(anchor=anchor, home=home, own_key_id=identity.key_id),
+        ledger=ledger,
+        clock=clock,
+        entropy=entropy,
+        log=log,
+    )
+    address = _bind(gateway)
+    if os.geteuid() == 0:
+        log.log(
+            Level.WARNING,
+            "running as root, which a gateway need not be",
+            next=f"give '{options.data_dir}' to another user (chown -R) and start anew",
+        )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, gateway.stop)
+    loop.add_signal_handler(signal.SIGHUP, gateway.show_stored)
+    await gateway.run(lambda: _tell(gateway, home, options, address, log))
+    log.log(Level.INFO, "stopped")
+
+
+def _bind(gateway: Gateway) -> tuple[str, int]:
+    try:
+        return gateway.bind()
+    except BindFailed as error:
+        reason = os.strerror(error.errno) if error.errno else "no such address"
+        raise GatewayProblem(
+            f"cannot listen on {error.host} port {error.port}: {reason}; the node "
+            f"beside which the gateway stands has {PORT_DEFAULT}, and 'ss -ltnp' shows "
+            "the others: choose another port with --listen"
+        ) from error
+
+
+def _owner_of(data_dir: Path) -> DaemonUser | None:
+    try:
+        status = data_dir.stat()
+    except OSError:
+        return None
+    return DaemonUser(uid=status.st_uid, gid=status.st_gid)
+
+
+def _tell(
+    gateway: Gateway,
+    home: GatewayHome,
+    options: GatewayOptions,
+    address: tuple[str, int],
+    log: Logger,
+) -> None:
+    """Say that clients are served, and what they are to be given."""
+    bound, port = address
+    certificate = gateway.shown.certificate
+    log.log(
+        Level.INFO,
+        "ready",
+        gateway=home.name,
+        address=f"{bound}:{port}",
+        upstreams=[place.label for place in options.upstreams],
+        sha256=fingerprint(certificate),
+        signed=not is_self_issued(certificate),
+    )
+    host = options.listen.host
+    if host in _EVERYWHERE:
+        host = fully_qualified_name()
+    log.log(
+        Level.INFO,
+        "clients enroll here: parent host only, --endpoint stays what it was",
+        parent_host=f"--parent_host {host},{port}",
+        first=f"pki save-cert --host {host} --port {port} --trustedcert FILE",
+    )

@@ -1,0 +1,1 @@
+"""TLS over asyncio: contexts, handshakes, streams, listening and connecting."""
