@@ -41,7 +41,7 @@ from icefloe.enrollment.ledger import (
     StoreRequest,
 )
 from icefloe.enrollment.model import OPEN_ATTEMPT_STATES, AttemptState, RequestState
-from icefloe.storage import ledger_file, ledger_schema
+from icefloe.storage import ledger_file
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.ledger_errors import (
     LedgerProblem,
@@ -49,6 +49,7 @@ from icefloe.storage.ledger_errors import (
     SQLiteLedgerError,
     from_sqlite,
 )
+from icefloe.storage.ledger_schema import APPLICATION_ID, LEDGER_SCHEMA
 
 IMPATIENT = 0.02
 
@@ -243,53 +244,17 @@ def test_a_ledger_replaced_while_open_is_not_written_to(
 
 def test_a_ledger_of_a_later_version_is_refused_and_left_alone(path: Path) -> None:
     SQLiteLedger.open(path).close()
-    later = ledger_schema.SCHEMA_VERSION + 1
+    later = LEDGER_SCHEMA.version + 1
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute(f"PRAGMA user_version = {later}")
         connection.execute("CREATE TABLE news (x)")
     before = path.read_bytes()
     error = failed_open(path)
     assert isinstance(error, LedgerTooNewError)
-    assert (error.found, error.known) == (later, ledger_schema.SCHEMA_VERSION)
+    assert (error.found, error.known) == (later, LEDGER_SCHEMA.version)
+    assert error.opens_from == later
     assert "Install that version" in str(error)
     assert path.read_bytes() == before
-
-
-def test_an_older_ledger_is_brought_up_to_date_in_order(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with SQLiteLedger.open(path) as ledger:
-        commit(ledger, StoreRequest(a_request()))
-    added = (("CREATE TABLE one (x)",), ("ALTER TABLE one ADD COLUMN y",))
-    monkeypatch.setattr(
-        ledger_schema, "MIGRATIONS", (*ledger_schema.MIGRATIONS, *added)
-    )
-    monkeypatch.setattr(
-        ledger_schema, "SCHEMA_VERSION", ledger_schema.SCHEMA_VERSION + 2
-    )
-    with SQLiteLedger.open(path) as ledger:
-        assert ids(ledger.requests()) == ["r1"]
-        assert ledger._connection.execute("SELECT x, y FROM one").fetchall() == []
-    with SQLiteLedger.open(path) as ledger:
-        assert ids(ledger.requests()) == ["r1"]
-
-
-def test_a_migration_that_fails_leaves_the_ledger_as_it_was(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with SQLiteLedger.open(path) as ledger:
-        commit(ledger, StoreRequest(a_request()))
-    with monkeypatch.context() as patch:
-        bad = ("CREATE TABLE one (x)", "CREATE TABLE requests (x)")
-        patch.setattr(ledger_schema, "MIGRATIONS", (*ledger_schema.MIGRATIONS, bad))
-        patch.setattr(ledger_schema, "SCHEMA_VERSION", ledger_schema.SCHEMA_VERSION + 1)
-        assert failed_open(path).problem is LedgerProblem.UNEXPECTED
-    with SQLiteLedger.open(path) as ledger:
-        assert ids(ledger.requests()) == ["r1"]
-        tables = ledger._connection.execute(
-            "SELECT name FROM sqlite_master WHERE name = 'one'"
-        ).fetchall()
-    assert tables == []
 
 
 def test_a_ledger_upgraded_while_open_is_not_written_to(
@@ -313,8 +278,8 @@ def test_the_connection_is_set_up_for_safety(disk: DiskMachine) -> None:
         "secure_delete": 1,
         "temp_store": 2,
         "busy_timeout": 20,
-        "user_version": ledger_schema.SCHEMA_VERSION,
-        "application_id": ledger_schema.APPLICATION_ID,
+        "user_version": LEDGER_SCHEMA.stamp.number,
+        "application_id": APPLICATION_ID,
     }
     found = {
         name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in wanted
@@ -326,7 +291,7 @@ def test_the_states_spelled_in_sql_are_the_open_ones() -> None:
     """The index and the query repeat OPEN_ATTEMPT_STATES; they must agree."""
     from icefloe.storage.ledger_reads import OPEN_ATTEMPTS
 
-    schema = " ".join(ledger_schema.MIGRATIONS[0])
+    schema = " ".join(LEDGER_SCHEMA.migrations[0].statements)
     index = schema[schema.index("INDEX attempts_open") :]
     for text in (index, OPEN_ATTEMPTS):
         inside = text[text.index("IN (") + 4 : text.index(")", text.index("IN ("))]

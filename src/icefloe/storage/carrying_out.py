@@ -24,6 +24,7 @@ from icefloe.storage.files import (
     write_file,
 )
 from icefloe.storage.narrator import Narrator
+from icefloe.storage.walking import opened_directory
 
 __all__ = ["carry_out"]
 
@@ -65,17 +66,18 @@ def _write(file: PlannedFile, owner: Owner | None, narrator: Narrator) -> None:
 def _link(link: PlannedLink, owner: Owner | None) -> None:
     directory = link.path.parent
     ensure_directory(directory, mode=_DIRECTORY_MODE, owner=owner)
-    temporary = directory / f".{link.path.name}.tmp.{secrets.token_hex(8)}"
+    temporary = f".{link.path.name}.tmp.{secrets.token_hex(8)}"
     try:
-        temporary.symlink_to(link.target)
-        try:
-            if owner is not None and os.geteuid() == 0:
-                os.chown(temporary, *owner, follow_symlinks=False)
-            temporary.replace(link.path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        with opened_directory(directory) as here:
+            os.symlink(link.target, temporary, dir_fd=here)
+            try:
+                if owner is not None and os.geteuid() == 0:
+                    os.chown(temporary, *owner, dir_fd=here, follow_symlinks=False)
+                os.replace(temporary, link.path.name, src_dir_fd=here, dst_dir_fd=here)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(temporary, dir_fd=here)
+                raise
     except OSError as error:
         raise FileProblem(
             link.path,

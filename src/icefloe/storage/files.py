@@ -6,8 +6,8 @@ one, bring the directory to disk.  After a crash at any point there is the old c
 or the new content under the name, and at worst a `.<name>.tmp.<random>` beside it.
 
 Commands of root write into directories that belong to the daemon user, who may be
-hostile or merely hacked.  So the directory is opened once and everything happens
-relative to it; the new file's name cannot be guessed and is created exclusively (a
+hostile or merely hacked.  So the directory is opened once, through no link of that
+user's (`walking`), and everything happens relative to it; the new file's name cannot be guessed and is created exclusively (a
 symbolic link planted in its place is an error, not a target); a link under the final
 name is replaced, not followed.
 
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from icefloe.errors import IcefloeError
+from icefloe.storage.walking import opened_directory
 
 __all__ = [
     "BACKUP_SUFFIX",
@@ -36,6 +37,7 @@ __all__ = [
     "ensure_directory",
     "read_file",
     "read_file_if_there",
+    "read_plain_file",
     "remove_file",
     "write_file",
 ]
@@ -126,6 +128,21 @@ def read_file_if_there(path: Path, *, bytes_max: int = FILE_BYTES_MAX) -> bytes 
         raise
 
 
+def read_plain_file(path: Path) -> bytes:
+    """Read a whole regular file that is no symbolic link.
+
+    Raises:
+        FileProblem: As for `read_file`; also when it is a link.
+    """
+    with _problems_of(path, "read"), opened_directory(path.parent) as directory:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        descriptor = os.open(path.name, flags, dir_fd=directory)
+        try:
+            return _content(descriptor, FILE_BYTES_MAX)
+        finally:
+            os.close(descriptor)
+
+
 def _content(descriptor: int, bytes_max: int) -> bytes:
     """Read an open regular file; `ValueError` when it is none or too long."""
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -158,7 +175,7 @@ def write_file(
     Raises:
         FileProblem: See there; no temporary file is left behind.
     """
-    with _problems_of(path, "write"), _opened_directory(path.parent) as directory:
+    with _problems_of(path, "write"), opened_directory(path.parent) as directory:
         if owner is None:
             owner = _owner_in(directory, path.name)
         temporary = f".{path.name}.tmp.{secrets.token_hex(8)}"
@@ -194,7 +211,8 @@ def back_up(path: Path) -> Path | None:
         if path.is_symlink():
             return None
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
-        descriptor = os.open(path, flags)
+        with opened_directory(path.parent) as directory:
+            descriptor = os.open(path.name, flags, dir_fd=directory)
         try:
             status = os.fstat(descriptor)
             data = _content(descriptor, FILE_BYTES_MAX)
@@ -220,11 +238,11 @@ def remove_file(path: Path) -> bool:
     """
     with _problems_of(path, "remove"):
         try:
-            path.unlink()
+            with opened_directory(path.parent) as directory:
+                os.unlink(path.name, dir_fd=directory)
+                _synchronize_directory(directory)
         except FileNotFoundError:
             return False
-        with _opened_directory(path.parent) as directory:
-            _synchronize_directory(directory)
     return True
 
 
@@ -259,16 +277,6 @@ def _problems_of(path: Path, action: str) -> Iterator[None]:
         ) from error
     except ValueError as error:  # ours, or a path with a NUL character
         raise FileProblem(path, action=action, reason=str(error)) from error
-
-
-@contextmanager
-def _opened_directory(path: Path) -> Iterator[int]:
-    """Open a directory, so that nobody can swap it while we work in it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _owner_in(directory: int, name: str) -> Owner | None:
@@ -319,21 +327,22 @@ def _synchronize_directory(directory: int) -> None:
 
 def _ensure_one_directory(path: Path, *, mode: int, owner: Owner | None) -> None:
     """Create one directory unless it is there."""
-    try:
-        path.mkdir(mode=mode)
-    except OSError:
-        # Which error a directory that exists gives depends on where it is ("/" says
-        # EISDIR, a read-only mount EROFS): what counts is that it is there.
-        if path.is_dir():
-            return
-        raise
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags)
-    try:
-        if owner is not None and os.geteuid() == 0:
-            os.fchown(descriptor, *owner)
-        os.fchmod(descriptor, mode)
-    finally:
-        os.close(descriptor)
-    with _opened_directory(path.parent) as parent:
+    if path.is_dir():
+        # Also "/", which has no name in a directory above it.
+        return
+    with opened_directory(path.parent) as parent:
+        try:
+            os.mkdir(path.name, mode, dir_fd=parent)
+        except FileExistsError:
+            if path.is_dir():
+                return  # another process was faster
+            raise
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path.name, flags, dir_fd=parent)
+        try:
+            if owner is not None and os.geteuid() == 0:
+                os.fchown(descriptor, *owner)
+            os.fchmod(descriptor, mode)
+        finally:
+            os.close(descriptor)
         _synchronize_directory(parent)

@@ -6,7 +6,8 @@ upon; synchronous=FULL, so that commit means "survives power loss".
 
 The modules beside it: `ledger_file` (the file and its mode), `ledger_schema` (tables
 and migrations), `ledger_rows` (records as rows), `ledger_reads` and `ledger_writes`
-(the SQL), `ledger_errors` (what went wrong and what to do).
+(the SQL), `ledger_errors` (what went wrong and what to do); `ledger_upgrade`,
+`ledger_copies` and `ledger_restore` (a newer release, and the way back).
 
 Tickets are secrets. SQLite overwrites what is deleted or replaced in the file
 (secure_delete), but pages as they were stand in the -wal file until it is used anew:
@@ -23,17 +24,28 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import LedgerUnavailableError, Write
-from icefloe.storage import ledger_schema as schema
 from icefloe.storage.ledger_errors import (
     LedgerProblem,
     SQLiteLedgerError,
     from_sqlite,
     is_busy,
 )
-from icefloe.storage.ledger_file import identify_file, prepare_ledger_file
+from icefloe.storage.ledger_file import (
+    identify_file,
+    is_full,
+    prepare_ledger_file,
+)
 from icefloe.storage.ledger_reads import LedgerReads
 from icefloe.storage.ledger_rows import Row
+from icefloe.storage.ledger_schema import (
+    LEDGER_SCHEMA,
+    Schema,
+    check_schema,
+    read_stamp,
+)
+from icefloe.storage.ledger_upgrade import Upgrade, bring_up_to_date
 from icefloe.storage.ledger_writes import execute, write
 
 R = TypeVar("R")
@@ -69,11 +81,25 @@ class SQLiteLedger(LedgerReads):
     Made by `open()`. It may be handed from thread to thread, but only one thread
     may use it at a time. All errors are `SQLiteLedgerError`, or
     `LedgerConflictError` for a write that contradicts what is there.
+
+    Attributes:
+        path: The file.
+        upgraded: What opening did to an older ledger's schema; None for nothing.
     """
 
-    def __init__(self, path: Path, *, busy_seconds: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_seconds: float,
+        schema: Schema,
+        owner: tuple[int, int] | None,
+    ) -> None:
         """Use `open()`."""
         self.path = path
+        self.upgraded: Upgrade | None = None
+        self._schema = schema
+        self._owner = owner
         self._busy_seconds = busy_seconds
         self._failure: BaseException | None = None
         self._connections = 0
@@ -90,8 +116,11 @@ class SQLiteLedger(LedgerReads):
         create: bool = True,
         owner: tuple[int, int] | None = None,
         busy_seconds: float = BUSY_SECONDS,
+        schema: Schema = LEDGER_SCHEMA,
     ) -> Self:
         """Open a ledger; make it, or bring its schema up to date, where needed.
+
+        A copy of an older ledger is kept beside it first (`ledger_upgrade`).
 
         Args:
             path: The file. Its directory is made (0700) when missing.
@@ -100,13 +129,14 @@ class SQLiteLedger(LedgerReads):
                 None leaves them to the current user. SQLite keeps the owner for the
                 -wal and -shm files, also when root writes.
             busy_seconds: How long to wait for another process's transaction.
+            schema: What this release knows; tests bring others.
 
         Raises:
             SQLiteLedgerError: it cannot be used; the message says what to do.
             LedgerTooNewError: a later version of Icefloe wrote it.
         """
         prepare_ledger_file(path, create=create, owner=owner)
-        return cls(path, busy_seconds=busy_seconds)
+        return cls(path, busy_seconds=busy_seconds, schema=schema, owner=owner)
 
     def close(self) -> None:
         """Close the ledger; an open transaction is forgotten. May be repeated."""
@@ -144,8 +174,8 @@ class SQLiteLedger(LedgerReads):
         try:
             with self._errors("begin a transaction"):
                 self._execute("BEGIN IMMEDIATE")
-                version = schema.schema_version(self._connection)
-            if version != schema.SCHEMA_VERSION:
+                stamp = read_stamp(self._connection)
+            if not self._schema.may_use(stamp):
                 raise self._problem(LedgerProblem.UPGRADED, "begin a transaction")
         except LedgerUnavailableError:
             self.rollback()
@@ -172,7 +202,10 @@ class SQLiteLedger(LedgerReads):
         """Make the transaction durable.
 
         Raises:
-            SQLiteLedgerError: it was rolled back, and nothing of it is kept.
+            SQLiteLedgerError: it was rolled back, and nothing of it is kept as long as
+                this process goes on. What the disk would not promise to keep it may
+                have kept all the same: should the process die before its next commit,
+                the next one may find the transaction whole.
         """
         self._expect_transaction("commit")
         try:
@@ -231,17 +264,24 @@ class SQLiteLedger(LedgerReads):
             )
             try:
                 connection.execute("BEGIN")
-                schema.check_schema(connection, self.path)
+                check_schema(connection, self.path, self._schema)
                 connection.execute("COMMIT")
                 self._enter_wal_mode(connection)
                 for pragma in _PRAGMAS:
                     connection.execute(pragma).fetchall()
-                schema.migrate(connection, self.path)
+                upgraded = bring_up_to_date(
+                    connection,
+                    self.path,
+                    schema=self._schema,
+                    owner=self._owner,
+                    now=lambda: WallTime(time.time()),
+                )
                 connection.execute(f"PRAGMA busy_timeout = {_ASK_MILLISECONDS}")
             except BaseException:
                 connection.close()
                 raise
         self._connections += 1
+        self.upgraded = upgraded or self.upgraded
         return connection
 
     def _enter_wal_mode(self, connection: sqlite3.Connection) -> None:
@@ -290,7 +330,7 @@ class SQLiteLedger(LedgerReads):
             found = self._execute(statement, values).fetchall()
             return [record_from(row) for row in found]
         except sqlite3.Error as error:
-            raise from_sqlite(error, path=self.path, doing="read") from error
+            raise self._translated(error, "read") from error
         except ValueError as error:
             raise SQLiteLedgerError(
                 LedgerProblem.DAMAGED, path=self.path, doing="read", detail=str(error)
@@ -315,7 +355,15 @@ class SQLiteLedger(LedgerReads):
         try:
             yield
         except sqlite3.Error as error:
-            raise from_sqlite(error, path=self.path, doing=doing) from error
+            raise self._translated(error, doing) from error
+
+    def _translated(self, error: sqlite3.Error, doing: str) -> SQLiteLedgerError:
+        found = from_sqlite(error, path=self.path, doing=doing)
+        if found.problem is LedgerProblem.IO_ERROR and is_full(self.path.parent):
+            return SQLiteLedgerError(
+                LedgerProblem.FULL, path=self.path, doing=doing, detail=found.detail
+            )
+        return found
 
 
 def _number(row: Row) -> int:

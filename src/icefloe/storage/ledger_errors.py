@@ -11,6 +11,7 @@ SQLite's own errors are translated here, once, into problems that an operator kn
 from __future__ import annotations
 
 import enum
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class LedgerProblem(enum.Enum):
     DAMAGED = (
         "damaged",
         "the file is damaged",
-        "Stop the daemon, keep a copy of it and of its -wal, and restore a backup.",
+        "Stop the daemon and run `icefloe ledger restore` with a copy.",
     )
     READ_ONLY = (
         "read-only",
@@ -68,7 +69,7 @@ class LedgerProblem(enum.Enum):
     TOO_NEW = (
         "too-new",
         "a later version of Icefloe wrote it",
-        "Install that version again, or restore the backup made before the upgrade.",
+        "Install that version; its `icefloe ledger restore` goes back to a copy.",
     )
     NO_WAL = (
         "no-wal",
@@ -79,6 +80,11 @@ class LedgerProblem(enum.Enum):
         "replaced",
         "the file was moved, deleted or replaced while it was open",
         "Restart the daemon; replace a ledger only while it is stopped.",
+    )
+    DAEMON_OLDER = (
+        "daemon-older",
+        "the running daemon is of an older version and has it open",
+        "Restart the daemon, which brings the ledger up to date.",
     )
     UPGRADED = (
         "upgraded",
@@ -158,17 +164,20 @@ class LedgerTooNewError(SQLiteLedgerError):
     Attributes:
         found: The schema version of the file.
         known: The latest schema version that this Icefloe knows.
+        opens_from: The oldest schema version whose release may use the file.
     """
 
-    def __init__(self, *, path: Path, found: int, known: int) -> None:
+    def __init__(self, *, path: Path, found: int, known: int, opens_from: int) -> None:
         super().__init__(
             LedgerProblem.TOO_NEW,
             path=path,
             doing="open it",
-            detail=f"its schema is version {found}, this one knows up to {known}",
+            detail=f"its schema is version {found}, which takes an Icefloe that knows "
+            f"version {opens_from}; this one knows up to {known}",
         )
         self.found = found
         self.known = known
+        self.opens_from = opens_from
 
 
 def from_sqlite(error: sqlite3.Error, *, path: Path, doing: str) -> SQLiteLedgerError:
@@ -179,6 +188,30 @@ def from_sqlite(error: sqlite3.Error, *, path: Path, doing: str) -> SQLiteLedger
     # The low byte is the primary code, the rest says where it happened.
     problem = _PROBLEMS.get(code & 0xFF, LedgerProblem.UNEXPECTED)
     return SQLiteLedgerError(problem, path=path, doing=doing, detail=f"{name}: {error}")
+
+
+def from_os(
+    error: OSError,
+    *,
+    path: Path,
+    doing: str,
+    otherwise: LedgerProblem = LedgerProblem.IO_ERROR,
+) -> SQLiteLedgerError:
+    """Translate an error of the operating system; raise the result `from` it."""
+    problem = _OS_PROBLEMS.get(error.errno or 0, otherwise)
+    detail = error.strerror or str(error)
+    return SQLiteLedgerError(problem, path=path, doing=doing, detail=detail)
+
+
+_OS_PROBLEMS = {
+    errno.ENOSPC: LedgerProblem.FULL,
+    errno.EDQUOT: LedgerProblem.FULL,
+    errno.EFBIG: LedgerProblem.FULL,
+    errno.EACCES: LedgerProblem.NOT_PERMITTED,
+    errno.EPERM: LedgerProblem.NOT_PERMITTED,
+    errno.ENOENT: LedgerProblem.NOT_PERMITTED,
+    errno.EROFS: LedgerProblem.READ_ONLY,
+}
 
 
 def is_busy(error: sqlite3.Error) -> bool:

@@ -11,11 +11,18 @@ advisory locks belong to the process; https://www.sqlite.org/howtocorrupt.html, 
 
 from __future__ import annotations
 
+import errno
 import os
+import secrets
 import stat
 from pathlib import Path
 
-from icefloe.storage.ledger_errors import LedgerProblem, SQLiteLedgerError
+from icefloe.storage.ledger_errors import (
+    LedgerProblem,
+    SQLiteLedgerError,
+    from_os,
+)
+from icefloe.storage.walking import opened_directory
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
@@ -48,11 +55,10 @@ def prepare_ledger_file(
                     LedgerProblem.MISSING, path=path, doing="open it"
                 )
             _create(path, owner)
-        _check(path)
-    except PermissionError as error:
-        raise _failed(LedgerProblem.NOT_PERMITTED, path, error) from error
+        with opened_directory(path.parent):
+            _check(path)
     except OSError as error:
-        raise _failed(LedgerProblem.IO_ERROR, path, error) from error
+        raise from_os(error, path=path, doing="open it") from error
 
 
 def identify_file(path: Path) -> FileIdentity | None:
@@ -65,36 +71,39 @@ def identify_file(path: Path) -> FileIdentity | None:
 
 
 def _create(path: Path, owner: tuple[int, int] | None) -> None:
-    directory = path.parent
-    try:
-        directory.mkdir(mode=DIRECTORY_MODE)
-    except FileExistsError:
-        pass
-    else:
-        if owner is not None:
-            # Not through a link that somebody put there in between.
-            os.chown(directory, *owner, follow_symlinks=False)
-        _sync_directory(directory.parent)
+    with opened_directory(path.parent.parent) as above:
+        try:
+            os.mkdir(path.parent.name, DIRECTORY_MODE, dir_fd=above)
+        except FileExistsError:
+            pass
+        else:
+            if owner is not None:
+                # Not through a link that somebody put there in between.
+                name = path.parent.name
+                os.chown(name, *owner, dir_fd=above, follow_symlinks=False)
+            os.fsync(above)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        descriptor = os.open(path, flags, FILE_MODE)
-    except FileExistsError:
-        return  # another process was faster
-    try:
-        if owner is not None:
-            os.fchown(descriptor, *owner)
-    finally:
-        os.close(descriptor)
-    _sync_directory(directory)
+    with opened_directory(path.parent) as directory:
+        try:
+            descriptor = os.open(path.name, flags, FILE_MODE, dir_fd=directory)
+        except FileExistsError:
+            return  # another process was faster
+        try:
+            if owner is not None:
+                os.fchown(descriptor, *owner)
+        finally:
+            os.close(descriptor)
+        os.fsync(directory)
 
 
-def _sync_directory(directory: Path) -> None:
-    """Make a new name durable: SQLite syncs the file, not the name we gave it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+def sync_directory(directory: Path) -> None:
+    """Make a new name durable: SQLite syncs the file, not the name we gave it.
+
+    Raises:
+        OSError: it could not be opened or brought to disk.
+    """
+    with opened_directory(directory) as descriptor:
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _check(path: Path) -> None:
@@ -121,9 +130,28 @@ def _check(path: Path) -> None:
             )
 
 
-def _failed(problem: LedgerProblem, path: Path, error: OSError) -> SQLiteLedgerError:
-    if isinstance(error, FileNotFoundError):
-        problem = LedgerProblem.NOT_PERMITTED
-    return SQLiteLedgerError(
-        problem, path=path, doing="open it", detail=error.strerror or str(error)
-    )
+def is_full(directory: Path) -> bool:
+    """Find out whether a directory takes a few pages more.
+
+    SQLite tells a full disk by name for writes to its files, but not a quota that is
+    used up, nor a log's shared memory that found no room: these are "I/O errors".
+    """
+    name = f".probe.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with opened_directory(directory) as here:
+            descriptor = os.open(name, flags, FILE_MODE, dir_fd=here)
+            try:
+                for _ in range(_PROBE_PAGES):
+                    os.write(descriptor, bytes(4096))
+                os.fsync(descriptor)
+            finally:
+                os.unlink(name, dir_fd=here)
+                os.close(descriptor)
+    except OSError as error:
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return False
+
+
+_PROBE_PAGES = 10
+"""The shared memory of a log has eight."""

@@ -1,7 +1,14 @@
 """The tables of the ledger on SQLite, and how an older ledger becomes a newer one.
 
-`PRAGMA user_version` counts the migrations a file has seen. A migration that was
-ever released is never changed: a new one is added behind it.
+A migration that was ever released is never changed: a new one is added behind it.
+
+Going back. `PRAGMA user_version` holds two numbers, the `Stamp`: how many migrations
+the file has seen, and the oldest schema version whose release may still use it. A
+migration that only adds (an index, a table, a column with a default) keeps the second
+one as it was, and an older release opens what a newer one has made of its ledger. One
+that changes or removes what is there raises it to itself. Both numbers change in the
+transaction of the migration. What an operator does to return is in `ledger_restore`;
+the copy kept before the first step is `ledger_upgrade`'s.
 
 Statements that are not obvious:
 
@@ -18,7 +25,9 @@ Statements that are not obvious:
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from icefloe.storage.ledger_errors import (
     LedgerProblem,
@@ -180,65 +189,137 @@ _FIRST = (
     """,
 )
 
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
-"""What leads from each schema version to the next, the first from an empty file."""
 
-SCHEMA_VERSION = len(MIGRATIONS)
+_VERSION_BITS = 16
 
 
-def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a file says about its own schema.
+
+    Attributes:
+        version: how many migrations it has seen; 0 for an empty file.
+        opens_from: the oldest schema version whose release may use it.
+    """
+
+    version: int
+    opens_from: int
+
+    @classmethod
+    def from_number(cls, number: int) -> Self:
+        """Read `user_version`. The first releases wrote the version alone."""
+        version = number & ((1 << _VERSION_BITS) - 1)
+        return cls(version, (number >> _VERSION_BITS) or version)
+
+    @property
+    def number(self) -> int:
+        """What stands in `user_version`."""
+        if self.opens_from == self.version:
+            return self.version
+        return self.version | self.opens_from << _VERSION_BITS
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What leads from one schema version to the next.
+
+    Attributes:
+        statements: SQL, in order.
+        opens_from: the oldest schema version whose release may use the ledger after
+            it: 1 for a step that only adds, the step's own version for one that an
+            older release would trip over.
+    """
+
+    statements: tuple[str, ...]
+    opens_from: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The migrations that one release knows, the first from an empty file."""
+
+    migrations: tuple[Migration, ...]
+
+    @property
+    def version(self) -> int:
+        """The schema version that this release writes."""
+        return len(self.migrations)
+
+    def stamp_after(self, version: int) -> Stamp:
+        """Return what a file bears after that many migrations."""
+        done = self.migrations[:version]
+        return Stamp(version, max((step.opens_from for step in done), default=version))
+
+    @property
+    def stamp(self) -> Stamp:
+        """What a file bears that is up to date."""
+        return self.stamp_after(self.version)
+
+    def may_use(self, stamp: Stamp) -> bool:
+        """Whether this release may use a file as it is, without a migration."""
+        return stamp.opens_from <= self.version <= stamp.version
+
+
+LEDGER_SCHEMA = Schema((Migration(_FIRST, opens_from=1),))
+"""What this release knows."""
+
+
+def check_schema(
+    connection: sqlite3.Connection, path: Path, schema: Schema = LEDGER_SCHEMA
+) -> Stamp:
     """Refuse a file that is not a ledger, or one from the future. Changes nothing.
 
     To be called in a transaction: another process may be making the tables just now.
 
+    Returns:
+        What the file says; of version 0 for an empty one.
+
     Raises:
         SQLiteLedgerError: not a ledger.
-        LedgerTooNewError: a later version wrote it.
+        LedgerTooNewError: a later version wrote it, and this one may not use it.
         sqlite3.Error: it could not be read.
     """
-    found = schema_version(connection)
+    found = read_stamp(connection)
     application_id = _pragma(connection, "application_id")
     if application_id != APPLICATION_ID:
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-        if application_id or found or tables != [(0,)]:
+        if application_id or found.number or tables != [(0,)]:
             raise SQLiteLedgerError(
                 LedgerProblem.NOT_A_LEDGER,
                 path=path,
                 doing="open it",
                 detail="a database of something else",
             )
-    if found > SCHEMA_VERSION:
-        raise LedgerTooNewError(path=path, found=found, known=SCHEMA_VERSION)
+    if found.version > schema.version and not schema.may_use(found):
+        raise LedgerTooNewError(
+            path=path,
+            found=found.version,
+            known=schema.version,
+            opens_from=found.opens_from,
+        )
+    return found
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the schema up to date: all of it in one transaction, or nothing.
+def apply_migrations(
+    connection: sqlite3.Connection, *, found: Stamp, schema: Schema
+) -> None:
+    """Carry out the steps from a file's version to the schema's.
+
+    To be called in a write transaction, which the caller commits.
 
     Raises:
-        SQLiteLedgerError, LedgerTooNewError: see `check_schema`.
-        sqlite3.Error: it failed, and the file is as it was.
+        sqlite3.Error: a step failed; the caller must roll back.
     """
-    if schema_version(connection) == SCHEMA_VERSION:
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        # Another process may have been faster: look again, now alone.
-        check_schema(connection, path)
-        for statements in MIGRATIONS[schema_version(connection) :]:
-            for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    for step in schema.migrations[found.version :]:
+        for statement in step.statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {schema.stamp.number}")
 
 
-def schema_version(connection: sqlite3.Connection) -> int:
-    """Return how many migrations the file has seen; 0 for an empty one."""
-    return _pragma(connection, "user_version")
+def read_stamp(connection: sqlite3.Connection) -> Stamp:
+    """Return what the file says about its schema."""
+    return Stamp.from_number(_pragma(connection, "user_version"))
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

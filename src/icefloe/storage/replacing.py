@@ -22,9 +22,11 @@ from icefloe.storage.files import (
     Owner,
     read_file,
     read_file_if_there,
+    read_plain_file,
     remove_file,
     write_file,
 )
+from icefloe.storage.walking import opened_directory
 
 __all__ = ["BACKUPS_MAX", "BACKUP_MARK", "replace_together"]
 
@@ -94,16 +96,24 @@ def _keep(path: Path, at: WallTime) -> None:
     stamp = datetime.fromtimestamp(at, tz=UTC).strftime("%Y%m%dT%H%M%SZ")
     backup = path.with_name(f"{path.name}{BACKUP_MARK}{stamp}")
     try:
-        os.link(path, backup, follow_symlinks=False)
+        with opened_directory(path.parent) as here:
+            os.link(
+                path.name,
+                backup.name,
+                src_dir_fd=here,
+                dst_dir_fd=here,
+                follow_symlinks=False,
+            )
     except FileNotFoundError:
         return  # there is nothing to keep
     except FileExistsError:
         return  # kept within this second, by an attempt that did not get further
     except OSError:
-        # No second names on this file system (or not for us): a private copy.
-        content = read_file_if_there(path)
-        if content is not None:
-            write_file(backup, content, mode=0o600)
+        # No second names on this file system (or not for us): a private copy. What a
+        # link leads to stays where it is, and may be for root's eyes alone.
+        if path.is_symlink() or not os.path.lexists(path):
+            return
+        write_file(backup, read_plain_file(path), mode=0o600)
     begin = path.name + BACKUP_MARK
     kept = sorted(each for each in _files_beside(path) if each.name.startswith(begin))
     for old in kept[:-BACKUPS_MAX]:
@@ -119,13 +129,10 @@ def _files_beside(path: Path) -> list[Path]:
 
 def _rename(source: Path, target: Path) -> None:
     try:
-        source.replace(target)
-        descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
+        with opened_directory(target.parent) as here:
+            os.replace(source.name, target.name, src_dir_fd=here, dst_dir_fd=here)
             with suppress(OSError):  # not every file system knows how
-                os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+                os.fsync(here)
     except OSError as error:
         raise _problem(target, "write", error) from error
 
