@@ -3,7 +3,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format lock clean
+.PHONY: help venv demo test chaos fuzz lint format lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -16,6 +16,12 @@ demo: ## watch an agent enroll through a satellite (ARGS=--keep leaves it runnin
 
 test: ## run the whole suite; as root on Debian also installs icinga2-bin to test against
 	@scripts/test $(ARGS)
+
+chaos: ## break real clusters and simulated ones for 10 minutes (ARGS="--minutes 60")
+	@scripts/chaos $(ARGS)
+
+fuzz: ## look for inputs that break a parser (ARGS="--seconds 600 json_rpc")
+	@scripts/fuzz $(ARGS)
 
 lint: ## ruff, formatting, mypy strict
 	@scripts/lint

@@ -13,8 +13,9 @@ from icefloe.config.declarations import (
     find_monitoring_objects,
     search,
 )
-from icefloe.config.errors import ConfigError
+from icefloe.config.errors import ConfigError, Position
 from icefloe.config.layout import NodeDirectories
+from icefloe.config.source import Source
 from tests.config.helpers import NODE, configuration_text, debian_node, write
 
 
@@ -303,3 +304,23 @@ def test_no_text_makes_the_search_raise(
 
 def test_module_knows_no_other_group_of_types() -> None:
     assert not declarations.MONITORING_TYPES & declarations.CLUSTER_TYPES
+
+
+def test_what_is_not_understood_elsewhere_is_not_looked_up_for_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each took a millisecond: of 16 MB full of functions, half an hour."""
+
+    def asked_for(_source: Source, _offset: int) -> Position:
+        raise AssertionError("nobody will see the place")
+
+    monkeypatch.setattr(Source, "position", asked_for)
+    found = found_in(tmp_path, {"etc/icinga2.conf": "const A = f()\nconst B = A + {\n"})
+    assert found.problems == ()
+
+
+def test_of_many_names_that_cannot_be_told_a_hundred_are_reported(
+    tmp_path: Path,
+) -> None:
+    found = found_in(tmp_path, {"etc/icinga2.conf": "client_cn = f()\n" * 300})
+    assert len(found.problems) == DECLARATIONS_MAX

@@ -3,7 +3,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from icefloe.config.evaluator import VALUE_CHARACTERS_MAX, VALUE_ITEMS_MAX
+from icefloe.config.evaluator import (
+    PROBLEMS_MAX,
+    VALUE_CHARACTERS_MAX,
+    VALUE_ITEMS_MAX,
+)
 from tests.config.helpers import (
     NODE,
     configuration_text,
@@ -208,3 +212,16 @@ def test_values_are_not_in_the_repr_of_an_evaluation() -> None:
 def test_no_text_makes_the_evaluation_raise(text: str) -> None:
     for problem in evaluated(text, a=text).problems:
         str(problem)
+
+
+def test_after_many_problems_nothing_more_is_evaluated() -> None:
+    """A file of megabytes that is wrong in every statement ends in the same time."""
+    assert len(messages_of("const A = B\n" * (PROBLEMS_MAX * 3))) == PROBLEMS_MAX
+    wrong = "\n".join(f"a{n} = B" for n in range(PROBLEMS_MAX * 3))
+    assert len(messages_of(f'object Zone "z" {{ {wrong} }}')) == PROBLEMS_MAX
+
+
+def test_a_long_line_full_of_problems_is_read_in_linear_time() -> None:
+    """Looking at the whole line for each of them took minutes (found by fuzzing)."""
+    text = "const A = B;" * 100_000
+    assert len(messages_of(text)) == PROBLEMS_MAX

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from icefloe.config.errors import ConfigProblem
 from icefloe.config.evaluator import evaluate
-from icefloe.config.source import LINE_SHOWN_MAX, Source
+from icefloe.config.source import LINE_LOOKED_AT_MAX, LINE_SHOWN_MAX, Source
 from tests.config.helpers import MemoryIncludes, configuration_text
 
 SECRET = "c0ffee5a17"
@@ -33,6 +33,29 @@ def test_problem_with_a_whole_file_shows_no_line() -> None:
 def test_control_characters_are_not_passed_to_a_terminal() -> None:
     lines = str(Source("f", "a\x1b[31m\x07\u202e = ?\r\n").problem(0, "m")).splitlines()
     assert lines[1] == "  1 | a\ufffd[31m\ufffd\ufffd = ?"
+
+
+def test_paths_and_messages_are_not_passed_to_a_terminal_either() -> None:
+    problem = ConfigProblem(
+        file="a\x1b[2J", position=None, message="b\b", remedy="c\u202e"
+    )
+    assert str(problem) == "a\ufffd[2J: b\ufffd\n  c\ufffd"
+
+
+def test_nothing_is_shown_of_a_line_that_nobody_wrote_by_hand() -> None:
+    """Each of its problems would cost a look through all of it."""
+    text = "const A = 1;" * (LINE_LOOKED_AT_MAX // 12 + 1)
+    source = Source("f", f"a\n{text}\nb = ?\n")
+    assert source.position(10).text == "***"
+    assert source.position(10).line == 2
+    assert source.quoted(2, 7) == "this"
+    assert source.position(len(source.text) - 2).text == "b = ?"
+
+
+def test_the_end_of_a_line_is_found_on_every_line() -> None:
+    source = Source("f", "ab\n\ncd")
+    ends = [source.line_end(offset) for offset in range(7)]
+    assert ends == [2, 2, 2, 3, 6, 6, 6]
 
 
 def test_long_line_is_shown_around_the_place() -> None:

@@ -8,10 +8,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icefloe.pki import profiles
+from icefloe.pki import _der, profiles
 from icefloe.pki.certificates import PEM_BYTES_MAX, fingerprint, key_id, load_pem
 from icefloe.pki.errors import (
     CertificateInvalid,
@@ -202,6 +203,29 @@ def test_a_signing_request_for_a_weak_key_is_refused() -> None:
 )
 def test_a_signing_request_has_one_name(subject: x509.Name, says: str) -> None:
     assert says in problem(made_request(subject).public_bytes(PEM))
+
+
+@pytest.mark.parametrize("cn", ["", "a" * 65])
+def test_a_signing_request_with_a_name_of_a_wrong_size_is_refused(cn: str) -> None:
+    """`cryptography` only warns; the warning went to the operator's terminal."""
+    attribute = x509.NameAttribute(NameOID.COMMON_NAME, "x" * 60)
+    pem = made_request(x509.Name([attribute])).public_bytes(PEM)
+    odd = _renamed(pem, b"x" * 60, cn.encode())
+    assert "longer than RFC 5280 allows, or empty" in problem(odd)
+
+
+def _renamed(pem: bytes, old: bytes, new: bytes) -> str:
+    """Exchange the one common name of a request; the signature is not mended."""
+    der = x509.load_pem_x509_csr(pem).public_bytes(serialization.Encoding.DER)
+    info, algorithm, signature = _der.split(der)
+    version, _, *rest = _der.split(info)
+    oid = _der.encode(0x06, b"\x55\x04\x03")
+    attribute = _der.encode(_der.SEQUENCE, oid, _der.encode(0x0C, new))
+    subject = _der.encode(_der.SEQUENCE, _der.encode(0x31, attribute))
+    assert old in info
+    info = _der.encode(_der.SEQUENCE, version, subject, *rest)
+    whole = _der.encode(_der.SEQUENCE, info, algorithm, signature)
+    return pem_block("CERTIFICATE REQUEST", whole)
 
 
 def test_a_signing_request_for_a_name_no_node_may_have_is_refused() -> None:

@@ -54,6 +54,16 @@ def test_a_list_says_who_is_revoked_since_when() -> None:
     assert loaded.problem(6, moment()) is None
 
 
+@pytest.mark.parametrize("version", [2, 77])
+def test_a_list_of_a_version_that_does_not_exist_is_refused(version: int) -> None:
+    """`cryptography` raises an exception of its own kind for it (found by fuzzing)."""
+    pem = revocation_list(serials=[5]).encode()
+    der = x509.load_pem_x509_crl(pem).public_bytes(serialization.Encoding.DER)
+    assert der.count(b"\x02\x01\x01") == 1
+    odd = der.replace(b"\x02\x01\x01", bytes((2, 1, version)))
+    assert problem(pem_block("X509 CRL", odd)) == "it cannot be decoded"
+
+
 def test_a_list_can_be_text_or_bytes_with_other_text_around() -> None:
     pem = revocation_list(serials=[5])
     assert load(f"note\n{pem}\nmore") == load(pem.encode())

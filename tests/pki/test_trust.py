@@ -21,6 +21,7 @@ from icefloe.pki.trust import (
     TrustAnchor,
     ca_due_for,
     ca_up_to_date,
+    moment_for,
     up_to_date,
     verify_issued,
 )
@@ -511,6 +512,26 @@ def test_names_from_strangers_are_shown_escaped() -> None:
             at=NOW,
         )
     assert "its common name is 'a\\x1bb', and 'agent1" in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 300])
+def test_a_signers_clock_may_be_five_minutes_ahead(seconds: float) -> None:
+    """A real signer dates from the second it signs, and signs anew at each ask."""
+    new = leaf_made_by_us(CA, CA_KEY, start=NOW + seconds)
+    wanted = key_id(ec_key().public_key())
+    verify_issued(new, cn=AGENT, key_id=wanted, anchor=ANCHOR, at=NOW)
+
+
+def test_a_certificate_that_begins_later_than_that_is_not_taken() -> None:
+    new = leaf_made_by_us(CA, CA_KEY, start=NOW + 301)
+    assert issued_codes(new) == [ReasonCode.NOT_YET_VALID]
+
+
+def test_only_a_new_certificate_is_judged_by_its_beginning() -> None:
+    new = leaf_made_by_us(CA, CA_KEY, start=NOW + 100)
+    assert moment_for(new, NOW) == NOW + 100
+    assert moment_for(LEAF, at(50)) == at(50)
+    assert not ANCHOR.is_signed(new, NOW)
 
 
 # --- Renewal --------------------------------------------------------------------------

@@ -159,6 +159,26 @@ def _active_stage(package: Path) -> Path:
     return stage if is_directory(stage) else package
 
 
+class _Unshown(Source):
+    """A text of which no problem is shown: what is not understood here need not be.
+
+    To find a problem's place, and what may be shown of it, costs more than to read the
+    text; a file of another program's may have a hundred thousand of them.
+    """
+
+    __slots__ = ()
+
+    def problem(self, offset: int, message: str, remedy: str = "") -> ConfigProblem:
+        del offset
+        return ConfigProblem(
+            file=self.name, position=None, message=message, remedy=remedy
+        )
+
+    def quoted(self, start: int, end: int) -> str:
+        del start, end
+        return "this"
+
+
 @dataclass(slots=True)
 class _Search:
     """One search under way."""
@@ -170,6 +190,7 @@ class _Search:
     problems: list[ConfigProblem] = field(default_factory=list)
     constants: dict[str, Value] = field(default_factory=dict)
     searched: set[str] = field(default_factory=set)
+    unshown: _Unshown | None = None
 
     def result(self) -> Declarations:
         return Declarations(
@@ -266,6 +287,8 @@ class _Search:
         if isinstance(value, str):
             self.client_names.add(value)
             return
+        if len(self.problems) >= DECLARATIONS_MAX:
+            return  # one is reason enough
         self.problems.append(
             source.problem(
                 stream[index].start,
@@ -292,6 +315,8 @@ class _Search:
             # Its first word names the zones' origin and is no path.
             words = words[1:]
         if not words:
+            if len(self.problems) >= DECLARATIONS_MAX:
+                return
             self.problems.append(
                 source.problem(
                     stream[index].start,
@@ -314,10 +339,11 @@ class _Search:
     def _words(self, source: Source, stream: list[Token], index: int) -> list[str]:
         """The strings of `word, word, word`; ends before the first that is none."""
         words: list[str] = []
+        unshown = self._unshown(source)
         while True:
             try:
-                expression, index = parse_expression(source, stream, index)
-                value = evaluate_expression(source, expression, self._lookup)
+                expression, index = parse_expression(unshown, stream, index)
+                value = evaluate_expression(unshown, expression, self._lookup)
             except (ParseError, ValueProblem):
                 return words
             if not isinstance(value, str) or not value or "\0" in value:
@@ -331,11 +357,17 @@ class _Search:
         self, source: Source, stream: list[Token], index: int
     ) -> Value | Undefined:
         """The value of the expression that begins there, if that can be told."""
+        unshown = self._unshown(source)
         try:
-            expression, _ = parse_expression(source, stream, index)
-            return evaluate_expression(source, expression, self._lookup)
+            expression, _ = parse_expression(unshown, stream, index)
+            return evaluate_expression(unshown, expression, self._lookup)
         except (ParseError, ValueProblem):
             return UNDEFINED
+
+    def _unshown(self, source: Source) -> _Unshown:
+        if self.unshown is None or self.unshown.text is not source.text:
+            self.unshown = _Unshown(source.name, source.text)
+        return self.unshown
 
     def _lookup(self, name: str) -> Value | Undefined:
         value = self.constants.get(name)

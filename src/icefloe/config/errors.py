@@ -60,19 +60,21 @@ class ConfigProblem:
         return cls(file=os.fspath(file), position=None, message=message, remedy=remedy)
 
     def __str__(self) -> str:
+        # Paths and names in them may hold anything.
+        file, message = printable(self.file), printable(self.message)
         if self.position is None:
-            lines = [f"{self.file}: {self.message}"]
+            lines = [f"{file}: {message}"]
         else:
             place = self.position
             number = str(place.line)
             caret = _caret_under(place.text, place.caret)
             lines = [
-                f"{self.file}:{place.line}:{place.column}: {self.message}",
+                f"{file}:{place.line}:{place.column}: {message}",
                 f"  {number} | {place.text}",
                 f"  {' ' * len(number)} | {caret}",
             ]
         if self.remedy:
-            lines.append(f"  {self.remedy}")
+            lines.append(f"  {printable(self.remedy)}")
         return "\n".join(lines)
 
 

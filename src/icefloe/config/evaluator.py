@@ -35,6 +35,9 @@ from icefloe.config.syntax import (
 INCLUDE_DEPTH_MAX = 16
 """Files that include files; Icinga itself overflows its stack on a loop."""
 
+PROBLEMS_MAX = 200
+"""Problems of all files together after which nothing more is evaluated."""
+
 FILES_MAX = 1000
 """Files that one evaluation reads, so that a loop of wildcards ends."""
 
@@ -267,6 +270,8 @@ class _Evaluation:
                 place = (parsed.source, statement.start)
                 self._announced.setdefault(statement.name, place)
         for statement in parsed.statements:
+            if self._is_enough():
+                return
             try:
                 self._statement(parsed.source, statement, depth)
             except ValueProblem as error:
@@ -276,6 +281,7 @@ class _Evaluation:
         objects = tuple(
             self._object(source, declaration, name)
             for (_, name), (source, declaration) in self._declared.items()
+            if not self._is_enough()
         )
         return Evaluation(
             constants=self._constants,
@@ -283,6 +289,9 @@ class _Evaluation:
             objects=objects,
             problems=tuple(self._problems),
         )
+
+    def _is_enough(self) -> bool:
+        return len(self._problems) >= PROBLEMS_MAX
 
     def _statement(self, source: Source, statement: Statement, depth: int) -> None:
         match statement:
@@ -382,6 +391,8 @@ class _Evaluation:
         values: dict[str, Value] = {}
         starts: dict[str, int] = {}
         for assignment in declaration.body:
+            if self._is_enough():
+                break
             starts[assignment.path[0]] = assignment.start
             try:
                 assign(source, values, assignment, self._lookup)

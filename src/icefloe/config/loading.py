@@ -21,6 +21,7 @@ from icefloe.config.errors import ConfigError, ConfigProblem, printable
 from icefloe.config.evaluator import ConfigObject, Evaluation, evaluate
 from icefloe.config.host import fully_qualified_name
 from icefloe.config.layout import NodeDirectories
+from icefloe.config.limits import Limits, with_limits
 from icefloe.config.model import ListenerSettings, NodeConfiguration, NodeConstants
 from icefloe.config.source import Source
 from icefloe.config.sources import FileIncludes, SourceUnreadable, read_source
@@ -148,6 +149,7 @@ class _Loading:
     def configuration(self) -> NodeConfiguration:
         node_name = self._node_name()
         icefloe_endpoints = self._icefloe_endpoints()
+        limits = self._limits()
         listener = self._listener()
         endpoints = [self._endpoint(obj) for obj in self._objects(schema.ENDPOINT)]
         zones = [self._zone(obj) for obj in self._objects(schema.ZONE)]
@@ -176,6 +178,7 @@ class _Loading:
             api_client_names=client_names,
             monitoring_objects=declared.monitoring,
             warnings=tuple(self._warnings),
+            limits=limits,
         )
 
     # Constants
@@ -214,6 +217,25 @@ class _Loading:
             names.ICEFLOE_ENDPOINTS, none, 'an array such as [ "a" ]', schema.as_names
         )
         return frozenset(found)
+
+    def _limits(self) -> Limits:
+        none: dict[str, Value] = {}
+        given = self._constant(
+            names.ICEFLOE_LIMITS,
+            none,
+            "a dictionary such as { open_requests = 500 }",
+            schema.as_dictionary,
+        )
+        limits, problems = with_limits(given)
+        place = self._evaluation.defined_at.get(names.ICEFLOE_LIMITS)
+        for each in problems:
+            if place is None:
+                self._constant_problem(names.ICEFLOE_LIMITS, each.message, each.remedy)
+                continue
+            source, start = place
+            where = source.find_assignment(each.name, start)
+            self._problems.append(source.problem(where, each.message, each.remedy))
+        return limits
 
     # Objects
 

@@ -9,6 +9,7 @@ from icefloe.cluster.zones import ZoneTree
 from icefloe.config.declarations import Declaration
 from icefloe.config.errors import ConfigProblem
 from icefloe.config.layout import NodeDirectories
+from icefloe.config.limits import Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class NodeConfiguration:
         node_name: The node's own endpoint, and the CN of its certificate.
         zones: The zone tree as this node knows it, with `IcefloeEndpoints`.
         listener: The `ApiListener`.
+        limits: IcefloeLimits.
         ticket_salt: The salt of the tickets that this node accepts, or "" when it
             accepts none.  A secret: whoever has it can make tickets.
         api_client_names: The `client_cn` of every API user: certificates for these
@@ -84,6 +86,7 @@ class NodeConfiguration:
     api_client_names: frozenset[str]
     monitoring_objects: tuple[Declaration, ...]
     warnings: tuple[ConfigProblem, ...]
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def zone_name(self) -> str:

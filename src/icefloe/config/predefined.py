@@ -16,6 +16,8 @@ ZONE_NAME = "ZoneName"
 TICKET_SALT = "TicketSalt"
 ICEFLOE_ENDPOINTS = "IcefloeEndpoints"
 """Our own: the endpoints that are Icefloe nodes.  Valid for Icinga, which ignores it."""
+ICEFLOE_LIMITS = "IcefloeLimits"
+"""Our own: limits by name (`config.limits`).  Valid for Icinga, which ignores it."""
 
 API_BIND_HOST = "ApiBindHost"
 API_BIND_PORT = "ApiBindPort"

@@ -195,6 +195,11 @@ def as_names(value: Value) -> tuple[str, ...] | None:
     return names if len(names) == len(value) else None
 
 
+def as_dictionary(value: Value) -> dict[str, Value] | None:
+    """A dictionary, or None."""
+    return value if isinstance(value, dict) else None
+
+
 def _flag(value: Value) -> bool | None:
     return bool(value) if isinstance(value, bool | float) else None
 

@@ -11,6 +11,9 @@ from icefloe.config.errors import ConfigProblem, Position, printable
 LINE_SHOWN_MAX = 160
 """Characters of a line that an error shows; more does not help a reader."""
 
+LINE_LOOKED_AT_MAX = 4096
+"""Characters of a line beyond which none of it is shown.  People write no such lines."""
+
 _SECRET_NAME = re.compile(r"salt|pass|secret|token|ticket|key", re.IGNORECASE)
 
 # A secret's value begins after the assignment, or with a quote where there is none.
@@ -60,21 +63,36 @@ class Source:
 
     def line_end(self, offset: int) -> int:
         """The offset of the newline (or of the end) after this offset."""
-        end = self.text.find("\n", offset)
-        return len(self.text) if end < 0 else end
+        line = self.line_of(offset)
+        if line < len(self._line_starts):
+            return self._line_starts[line] - 1
+        return len(self.text)
+
+    def find_assignment(self, name: str, start: int) -> int:
+        """The offset of `name =` behind an offset; of that itself when there is none.
+
+        For a message about a part of a value, whose own position is not kept.
+        """
+        pattern = (
+            rf"(?<![\w.\"]){re.escape(name)}(?=\s*=)|\"{re.escape(name)}\"(?=\s*=)"
+        )
+        found = re.compile(pattern).search(self.text, start)
+        return found.start() if found is not None else start
 
     def position(self, offset: int) -> Position:
         """The position of an offset, with its line as it may be shown.
 
-        A line that belongs to a secret's value is cut where the value begins.
+        A line that belongs to a secret's value is cut where the value begins, and of
+        a very long line nothing is shown.
         """
         line_start = self.line_start(offset)
         line_end = self.line_end(offset)
-        text = self.text[line_start:line_end]
         column = offset - line_start + 1
         shown_to = self._secret_from(offset)
-        if shown_to is not None:
-            text = text[:shown_to] + "***"
+        if shown_to is None:
+            text = self.text[line_start:line_end]
+        else:
+            text = self.text[line_start : line_start + shown_to] + "***"
             column = min(column, shown_to + 1)
         text = printable(text.removesuffix("\r"))
         column = min(column, len(text) + 1)
@@ -112,6 +130,9 @@ class Source:
         """
         line_start = self.line_start(offset)
         line_end = self.line_end(offset)
+        if line_end - line_start > LINE_LOOKED_AT_MAX:
+            # Looking through it for each of its problems would take for ever.
+            return 0
         statement = line_start
         window = max(0, line_start - _LOOK_BACK)
         for match in _STATEMENT_START.finditer(self.text, window, line_end):

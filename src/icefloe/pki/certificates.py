@@ -16,19 +16,24 @@ number 0 from before Icinga 2.4.  Loading does not mean trusting: that is `trust
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from icefloe.pki import _der
+from icefloe.pki._decoding import DECODING_ERRORS, decoding
 from icefloe.pki._openssl_text import algorithm_text, name_text, time_text
-from icefloe.pki.errors import CertificateInvalid, KeyInvalid, Reason, ReasonCode
+from icefloe.pki.errors import (
+    CertificateInvalid,
+    KeyInvalid,
+    PKIError,
+    Reason,
+    ReasonCode,
+)
 from icefloe.pki.keys import PublicKey, require_supported, signature_matches
 
 __all__ = [
@@ -49,6 +54,7 @@ __all__ = [
     "load_pem",
     "load_pem_all",
     "public_bytes_of",
+    "root_among",
     "serial_hex",
     "serial_number",
     "subject_bytes",
@@ -58,20 +64,18 @@ __all__ = [
 PEM_BYTES_MAX: Final = 1024 * 1024
 """Longest text looked at: the largest message an anonymous peer may send."""
 
-CERTIFICATE_BYTES_MAX: Final = 64 * 1024
-"""Longest certificate (DER); an RSA-8192 one with a hundred names has a tenth."""
+CERTIFICATE_BYTES_MAX: Final = 8 * 1024
+"""Longest certificate (DER); an RSA-8192 one with a hundred names has 5 KiB.  Anybody
+can show one: reading 8 KiB of names takes 3 ms, a handshake's time, 64 KiB take 40."""
 
-_DECODING_ERRORS: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.InvalidVersion,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-    UserWarning,
-)
-"""What `cryptography` raises for bytes it cannot decode (its documentation, and
-`tests/pki/test_certificates_fuzz.py`)."""
+_KNOWN_MAX: Final = 1024
+_KNOWN_BYTES_MAX: Final = 8 * 1024
+_KNOWN_WORDS_MAX: Final = 1024
+"""Certificates that were read lately are not read again: a peer shows the same one in
+the handshake, in each asking and to each node on the way.  So many, none longer than so
+many bytes, of which no more than so many beside the key: names and extensions take up
+to fifty times as much memory as they are long, and real ones have 300 bytes of them.
+What a stranger shows can only push others out; an unreadable one is not kept."""
 
 
 # --- Reading and writing -------------------------------------------------------------
@@ -87,6 +91,11 @@ def load_pem(text: str | bytes) -> x509.Certificate:
     Raises:
         CertificateInvalid: There is none, it is too long, or it cannot be decoded.
     """
+    if isinstance(text, str) and len(text) <= _KNOWN_BYTES_MAX:
+        try:
+            return _known_pem(text)
+        except _NotKept as found:
+            return found.certificate
     return _decoded(_load_first_pem, _pem_bytes(text))[0]
 
 
@@ -105,6 +114,11 @@ def load_der(data: bytes) -> x509.Certificate:
     Raises:
         CertificateInvalid: The bytes are too many, or cannot be decoded.
     """
+    if len(data) <= _KNOWN_BYTES_MAX:
+        try:
+            return _known_der(data)
+        except _NotKept as found:
+            return found.certificate
     return _decoded(_load_der, data)[0]
 
 
@@ -220,6 +234,17 @@ def is_self_issued(cert: x509.Certificate) -> bool:
     return cert.subject == cert.issuer
 
 
+def root_among(chain: Iterable[bytes]) -> bytes | None:
+    """Return the first self-issued certificate, DER, of those a peer sent along."""
+    for der in chain:
+        try:
+            if is_self_issued(load_der(der)):
+                return der
+        except PKIError:
+            continue
+    return None
+
+
 def is_signed_with(cert: x509.Certificate, public_key: PublicKey) -> bool:
     """Say whether the certificate's signature was made with this key's private half.
 
@@ -314,6 +339,32 @@ def _load_every_pem(data: bytes) -> list[x509.Certificate]:
     return found
 
 
+class _NotKept(Exception):
+    """A certificate that is well, but would take too much memory (not an error)."""
+
+    def __init__(self, certificate: x509.Certificate) -> None:
+        super().__init__()
+        self.certificate = certificate
+
+
+@lru_cache(maxsize=_KNOWN_MAX)
+def _known_pem(text: str) -> x509.Certificate:
+    return _to_keep(_decoded(_load_first_pem, _pem_bytes(text))[0])
+
+
+@lru_cache(maxsize=_KNOWN_MAX)
+def _known_der(data: bytes) -> x509.Certificate:
+    return _to_keep(_decoded(_load_der, data)[0])
+
+
+def _to_keep(cert: x509.Certificate) -> x509.Certificate:
+    """Return a certificate of few words; a call that raises is not remembered."""
+    words = len(cert.tbs_certificate_bytes) - len(public_bytes_of(cert))
+    if words > _KNOWN_WORDS_MAX:
+        raise _NotKept(cert)
+    return cert
+
+
 def _load_der(data: bytes) -> list[x509.Certificate]:
     return [x509.load_der_x509_certificate(data)]
 
@@ -323,24 +374,18 @@ def _decoded(
 ) -> tuple[x509.Certificate, ...]:
     """Load certificates and decode every part of them, or raise the declared error."""
     try:
-        # `cryptography` warns about two things that a stranger can cause.  A serial
-        # number of zero, which Icinga before 2.4 gave out, is let in.  A name longer
-        # than the standard allows is kept out, or each look at it would warn again.
-        # Filters are process-wide: at worst, two threads here at once leave these two
-        # behind, which name only warnings of `cryptography`.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", CryptographyDeprecationWarning)
-            warnings.filterwarnings("error", message="Attribute's length must be")
+        with decoding():
             certificates = tuple(load(data))
             for cert in certificates:
                 _decode_every_part(cert)
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise _unreadable(_why(error, data)) from error
     return certificates
 
 
 def _decode_every_part(cert: x509.Certificate) -> None:
     """Look at everything that `cryptography` decodes late."""
+    # First: until here nothing is decoded but the outermost parts.
     if len(cert.public_bytes(serialization.Encoding.DER)) > CERTIFICATE_BYTES_MAX:
         raise ValueError("the certificate is too long")
     describe(cert)
@@ -351,7 +396,7 @@ def _decode_every_part(cert: x509.Certificate) -> None:
 def _why(error: Exception, data: bytes) -> str:
     """Say in plain words why some bytes are not a certificate."""
     if isinstance(error, UserWarning):
-        return "one of its names is longer than RFC 5280 allows"
+        return "one of its names is longer than RFC 5280 allows, or empty"
     if b"-----BEGIN" in data and b"CERTIFICATE-----" not in data:
         return "it is PEM, but holds no certificate"
     return "it cannot be decoded"

@@ -26,10 +26,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
+from icefloe.pki._decoding import DECODING_ERRORS, decoding
 from icefloe.pki.certificates import (
     PEM_BYTES_MAX,
     common_names,
@@ -188,10 +188,14 @@ def _load_signing_request(
     if not _CSR_BLOCK.search(data):
         raise SigningRequestInvalid("there is no PEM block `CERTIFICATE REQUEST`")
     try:
-        csr = x509.load_pem_x509_csr(data)
-        csr.public_key()
-        attributes = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
+        with decoding():
+            csr = x509.load_pem_x509_csr(data)
+            csr.public_key()
+            attributes = csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    except UserWarning as error:
+        problem = "one of its names is longer than RFC 5280 allows, or empty"
+        raise SigningRequestInvalid(problem) from error
+    except DECODING_ERRORS as error:
         raise SigningRequestInvalid("it cannot be decoded") from error
     return csr, tuple(str(attribute.value) for attribute in attributes)
 

@@ -24,8 +24,8 @@ from datetime import datetime
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 
+from icefloe.pki._decoding import DECODING_ERRORS, decoding
 from icefloe.pki._openssl_text import name_text, span_text, time_text
 from icefloe.pki.errors import (
     KeyInvalid,
@@ -70,17 +70,18 @@ class RevocationList:
                 supported, or none of the given CAs signed it.
         """
         try:
-            crl = x509.load_pem_x509_crl(pem)
-            loaded = cls(
-                issuer=crl.issuer,
-                this_update=crl.last_update_utc,
-                next_update=crl.next_update_utc,
-                revoked={
-                    entry.serial_number: entry.revocation_date_utc for entry in crl
-                },
-            )
-            _refuse_special_kinds(crl)
-        except _DECODING_ERRORS as error:
+            with decoding():
+                crl = x509.load_pem_x509_crl(pem)
+                loaded = cls(
+                    issuer=crl.issuer,
+                    this_update=crl.last_update_utc,
+                    next_update=crl.next_update_utc,
+                    revoked={
+                        entry.serial_number: entry.revocation_date_utc for entry in crl
+                    },
+                )
+                _refuse_special_kinds(crl)
+        except DECODING_ERRORS as error:
             raise RevocationListInvalid("it cannot be decoded") from error
         _check_signature(crl, issuers)
         return loaded
@@ -128,16 +129,6 @@ def load_revocation_lists(
     if not blocks:
         raise RevocationListInvalid("there is no PEM block `X509 CRL`")
     return tuple(RevocationList.load(block, issuers) for block in blocks)
-
-
-_DECODING_ERRORS: Final = (
-    ValueError,
-    TypeError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-    UserWarning,
-)
 
 
 def _refuse_special_kinds(crl: x509.CertificateRevocationList) -> None:

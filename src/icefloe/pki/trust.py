@@ -31,6 +31,7 @@ from datetime import UTC, datetime
 from typing import Final, Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from icefloe.doors import WallTime
 from icefloe.pki import certificates
@@ -70,6 +71,11 @@ CA_RENEWAL_WINDOW: Final = 397 * _DAY
 _FORCED_RENEWAL_BEFORE: Final = WallTime(1483228800.0)
 """2017-01-01T00:00:00Z; protocol: whatever was issued earlier is renewed, for Icinga
 before 2.4 made certificates with faulty version and serial numbers."""
+
+
+CLOCKS_APART_SECONDS_MAX: Final = 300.0
+"""How far a signer's clock may be ahead of a node's.  Machines with a time service are
+apart by less than a second, those without by some minutes a year."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +143,8 @@ class TrustAnchor:
 
         protocol: an *expired* certificate is not signed in this sense.
         """
-        return not self.problems(cert, at)
+        # One reason is enough: a stranger's certificate costs no look at its signature.
+        return next(self._problems(cert, _moment(at)), None) is None
 
     def issuer_of(self, cert: x509.Certificate) -> x509.Certificate | None:
         """Return the CA certificate whose name and key the certificate bears, or None.
@@ -261,13 +268,14 @@ def verify_issued(
         cn: The common name that was asked for.
         key_id: The id of the key it was asked for.
         anchor: What the owner trusts.
-        at: The moment to judge by.
+        at: The moment to judge by; see `moment_for`.
 
     Raises:
         CertificateInvalid: With every reason: those of `TrustAnchor.verify`; another
             or a second name, a SAN without the name, another key, the CA's own key, a
             serial number that is not positive, or a use that TLS would not allow.
     """
+    at = moment_for(cert, at)
     reasons = [*anchor.problems(cert, at), *name_problems(cert, cn)]
     own_key_id = certificates.key_id(cert)
     if own_key_id != key_id:
@@ -281,6 +289,25 @@ def verify_issued(
     reasons += purpose_problems(cert)
     if reasons:
         raise CertificateInvalid(reasons)
+
+
+def moment_for(cert: x509.Certificate, at: WallTime) -> WallTime:
+    """Return the moment to judge a new certificate by.
+
+    An Icinga signer dates its certificates from the second it signs (protocol), and
+    signs anew at each ask.  A node whose clock is a little behind the signer's would
+    never see a valid one, however often it asked.  So a certificate that begins within
+    `CLOCKS_APART_SECONDS_MAX` counts as begun.  Who owns it, or a peer that judges a
+    TLS handshake by its own clock, may still have to wait for its beginning.
+
+    Args:
+        cert: Just signed, or received from a parent.
+        at: Now, by the node's own clock.
+    """
+    begins = cert.not_valid_before_utc.timestamp()
+    if at < begins <= at + CLOCKS_APART_SECONDS_MAX:
+        return WallTime(begins)
+    return at
 
 
 def up_to_date(cert: x509.Certificate, at: WallTime) -> bool:
@@ -327,6 +354,21 @@ def _moment(at: WallTime) -> datetime:
     return datetime.fromtimestamp(at, tz=UTC)
 
 
+# A signature that was looked at lately is not looked at again: a node's certificate is
+# judged in each handshake and each asking.  Dates and revocation are, every time.  Kept
+# by the fingerprints of both: a stranger's certificate itself may be large.
+_signed: dict[bytes, bool] = {}
+_SIGNED_MAX: Final = 1024
+
+
 def _is_signed_by(cert: x509.Certificate, ca: x509.Certificate) -> bool:
     """Say whether the CA's key signed a certificate; the CA's key is an accepted one."""
-    return certificates.is_signed_with(cert, require_supported(ca.public_key()))
+    both = cert.fingerprint(hashes.SHA256()) + ca.fingerprint(hashes.SHA256())
+    known = _signed.get(both)
+    if known is not None:
+        return known
+    is_signed = certificates.is_signed_with(cert, require_supported(ca.public_key()))
+    if len(_signed) >= _SIGNED_MAX:
+        _signed.clear()  # in one step, for threads share it
+    _signed[both] = is_signed
+    return is_signed
