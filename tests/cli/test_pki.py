@@ -330,6 +330,19 @@ def test_pending_without_a_ticket_ends_at_once_with_the_ca(icefloe: Command) -> 
     assert request.cert.read_bytes() == request.before["a1.crt"]
 
 
+def test_pending_because_of_a_nodes_trouble_names_the_node_and_what_to_do(
+    icefloe: Command,
+) -> None:
+    """No approval would help: the signer's disk is full, say."""
+    full = partial(pends, hop="master1", reason="ledger-fault")
+    with fake_parent(full) as parent:
+        done = Request(icefloe, parent)("--ticket", SECRET, "--wait", "0")
+    assert done.code == 0
+    assert "PENDING. Waits for master1, reason: ledger-fault." in done.out
+    assert "Next: Look at the log and the disk of master1" in done.out
+    assert "ca sign" not in done.out
+
+
 def test_pending_with_a_ticket_goes_on_until_it_is_signed(icefloe: Command) -> None:
     with fake_parent(cuts, pends, signs) as parent:
         done = Request(icefloe, parent)("--ticket", SECRET)

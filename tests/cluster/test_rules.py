@@ -29,7 +29,6 @@ PEERS = {
     "stranger": stranger(),
     "verified": stranger(verified=True),
 }
-UPWARD = {"parent", "same-zone", "ancestor"}
 MEMBERS = {relation.value for relation in Relation}
 STRANGERS = {"stranger", "verified"}
 EVERYBODY = MEMBERS | STRANGERS
@@ -41,7 +40,11 @@ ACCEPTED = {
     "event::Heartbeat": (Treatment.SESSION, EVERYBODY, EVERYBODY),
     "log::SetLogPosition": (Treatment.SESSION, MEMBERS, MEMBERS),
     "pki::RequestCertificate": (Treatment.DELIVER, EVERYBODY, EVERYBODY),
-    "pki::UpdateCertificate": (Treatment.DELIVER, UPWARD, UPWARD | STRANGERS),
+    "pki::UpdateCertificate": (
+        Treatment.DELIVER,
+        {"parent", "same-zone"},
+        {"parent", "same-zone"} | STRANGERS,
+    ),
     "event::ExecuteCommand": (
         Treatment.DELIVER,
         {"parent", "same-zone"},

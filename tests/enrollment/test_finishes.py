@@ -9,6 +9,7 @@ from tests.enrollment.playbook import (
     DAY,
     WRONG,
     Bench,
+    anchor,
     answers,
     asks,
     ca,
@@ -118,18 +119,44 @@ def test_a_request_that_a_relay_forwarded_is_decided_once_it_has_the_ca_key() ->
     assert answers(bench.said)[-1].status_code == 0
 
 
-def test_a_decided_request_goes_up_once_its_signer_lost_the_ca_key() -> None:
+@pytest.mark.parametrize("is_signed", [True, False])
+def test_a_decided_request_goes_up_once_its_signer_lost_the_ca_key(
+    is_signed: bool,  # noqa: FBT001
+) -> None:
     bench = signer()
     bench.hold_work = True
     bench.ask(bench.stranger(REQUEST), given=TICKET, call=None)
     check = only(cmd.CheckTicket, bench.said)
     sign = only(cmd.Sign, bench.work(check))
     bench.core.reconfigure(replace(bench.settings, issuer=None), bench.now)
-    assert bench.work(sign) == []
+    if is_signed:
+        assert bench.work(sign) == []
+    else:
+        failed = ev.SigningFailed(sign.request_id, "this node has no CA key")
+        assert bench.tell(failed) == []
     bench.parent()
     ask = only(cmd.Ask, bench.pass_time(1))
     ordered = bench.answer_ask(ask, signed_result(issued_certificate()))
     only(cmd.Push, ordered)
+
+
+@pytest.mark.parametrize("signed_with", [9_000, 9_001])
+def test_who_waits_while_the_ca_key_is_replaced_gets_a_certificate_of_the_new_one(
+    signed_with: int,
+) -> None:
+    """The signature was under way when the reload came, with either key."""
+    bench = signer()
+    bench.hold_work = True
+    check = only(cmd.CheckTicket, bench.ask(bench.stranger(REQUEST), given=TICKET))
+    sign = only(cmd.Sign, bench.work(check))
+    settings = replace(bench.settings, issuer=ca(1), anchor=anchor(1))
+    bench.core.reconfigure(settings, bench.now)
+    signed = ev.Signed(sign.request_id, sign_tbs(key(signed_with), sign.tbs))
+    again = only(cmd.Sign, bench.tell(signed))
+    signature = sign_tbs(key(9_001), again.tbs)
+    answer = only(cmd.Answer, bench.tell(ev.Signed(again.request_id, signature)))
+    assert load_pem(result_of(answer).cert).issuer == ca(1).subject
+    assert none_of(cmd.Answer, [c for c in bench.said if c is not answer])
 
 
 # -- faults of our own ------------------------------------------------------------------

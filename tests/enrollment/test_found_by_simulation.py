@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.enrollment.playbook import (
+    DAY,
     WRONG,
     Bench,
     issued_certificate,
@@ -21,7 +22,7 @@ from tests.enrollment.playbook import (
 )
 
 from icefloe.cluster.zones import Relation
-from icefloe.doors import MonotonicTime
+from icefloe.doors import MonotonicTime, WallTime
 from icefloe.enrollment import administration
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
@@ -32,7 +33,7 @@ from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.enrollment.model import RequestState
 from icefloe.enrollment.settings import OwnIdentity
 from icefloe.enrollment.waiters import Waiter, Waiters
-from icefloe.pki.certificates import to_pem
+from icefloe.pki.certificates import fingerprint, to_pem
 from icefloe.wire.catalogue import RequestCertificate
 
 REQUEST = request_certificate()
@@ -100,6 +101,22 @@ def test_reminders_of_those_who_are_gone_do_not_pile_up() -> None:
     assert waiters.expired(MonotonicTime(2_000.0)) == stays
 
 
+def test_moments_to_act_at_do_not_pile_up_while_a_parent_is_polled() -> None:
+    """Seed 461: each ask left the end of its patience behind, sixteen for an attempt."""
+    bench = relay()
+    parent = bench.parent()
+    for number in range(20):
+        asker = bench.stranger(request_certificate(f"agent-{number}", 10 + number))
+        bench.ask(asker, given=ticket_for(f"agent-{number}"), call=None)
+    for _ in range(60):
+        asks = [command for command in bench.said if isinstance(command, cmd.Ask)]
+        bench.said.clear()
+        for ask in asks:
+            bench.tell(ev.ParentAnswered(parent, ask.call, pending_result()))
+        bench.pass_time(0.5)
+        assert bench.core.census().reminders <= 100
+
+
 def test_whoever_was_held_long_enough_hears_of_a_failing_ledger() -> None:
     """Seed 128: it waited on for as long as the disk was full."""
     bench = relay()
@@ -142,6 +159,51 @@ def test_a_strangers_ticket_does_not_keep_the_owner_back() -> None:
     bench.ask(stranger, given=WRONG, posting=REQUEST)
     ordered = bench.ask(bench.stranger(REQUEST), call="c2")
     assert only(cmd.Ask, ordered).params.ticket == ""
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_back() -> None:
+    """A ticket from the future counted as fresh until that time had come."""
+    bench = relay()
+    parent = bench.parent()
+    link = bench.stranger(REQUEST)
+    first = only(cmd.Ask, bench.ask(link, given=WRONG))
+    bench.tell(ev.ParentAnswered(parent, first.call, pending_result()))
+    bench.tell(ev.LinkDown(link))
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall - 3 * 3600.0))
+    bench.pass_time(121)
+    ordered = bench.ask(bench.stranger(REQUEST), call="c2")
+    assert only(cmd.Ask, ordered).params.ticket == ""
+
+
+def test_what_was_intended_by_a_wrong_clock_is_intended_anew() -> None:
+    """Seed 233: a crash before the signature, then the clock was set back by hours.
+
+    The certificate was refused by its own signer until its time had come.
+    """
+    bench = signer()
+    bench.hold_work = True
+    check = only(
+        cmd.CheckTicket, bench.ask(bench.stranger(REQUEST), given=ticket_for())
+    )
+    first = only(cmd.Sign, bench.work(check))
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall - 3 * 3600.0))
+    bench.crash()
+    again = only(cmd.Sign, bench.said)
+    assert again.tbs != first.tbs
+    bench.work(again)
+    assert bench.request().state is RequestState.ISSUED
+
+
+def test_a_clock_set_back_while_the_key_signs_costs_no_refusal() -> None:
+    bench = signer()
+    bench.hold_work = True
+    check = only(
+        cmd.CheckTicket, bench.ask(bench.stranger(REQUEST), given=ticket_for())
+    )
+    order = only(cmd.Sign, bench.work(check))
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall - 3 * 3600.0))
+    again = only(cmd.Sign, bench.work(order))
+    assert result_of(only(cmd.Answer, bench.work(again))).status_code == 0
 
 
 def test_a_request_removed_at_the_relay_stays_removed_when_its_parent_signs() -> None:
@@ -257,3 +319,65 @@ def _child_peer():
     bench = signer()
     bench.member("s1", relation=Relation.CHILD, number=70)
     return bench.core._links[LinkId(1)].peer
+
+
+def test_a_certificate_of_a_signer_whose_clock_is_ahead_is_passed_on() -> None:
+    """Harmless seed 26 with a real signer: it dates from now, and signs anew each time."""
+    bench = relay()
+    bench.parent()
+    ordered = bench.ask(bench.stranger(REQUEST), given=ticket_for())
+    ask = only(cmd.Ask, ordered)
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall - 200.0 - 30 * DAY))
+    issued = issued_certificate()
+    assert issued.not_valid_before_utc.timestamp() > bench.now.wall
+    answer = only(cmd.Answer, bench.answer_ask(ask, signed_result(issued)))
+    assert result_of(answer).status_code == 0
+
+
+def test_a_certificate_that_has_not_begun_by_our_clock_is_given_to_who_asks_again() -> (
+    None
+):
+    """Harmless seed 118: it counted as expired, and a renewal of it was asked for."""
+    bench = relay()
+    bench.parent()
+    ask = only(cmd.Ask, bench.ask(bench.stranger(REQUEST), given=ticket_for()))
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall - 200.0 - 30 * DAY))
+    bench.answer_ask(ask, signed_result(issued_certificate()))
+    again = bench.ask(bench.stranger(REQUEST), given=ticket_for(), call="c2")
+    assert result_of(only(cmd.Answer, again)).status_code == 0
+    assert none_of(cmd.Ask, again)
+
+
+def test_a_surplus_certificate_serves_when_the_first_one_cannot_be_given_any_more() -> (
+    None
+):
+    """Seed 40194: it had come too early, and was refused as another request's."""
+    bench = relay()
+    parent = bench.parent()
+    ask = only(cmd.Ask, bench.ask(bench.stranger(REQUEST), given=ticket_for()))
+    ending = issued_certificate(serial=501, days_left=31)
+    bench.answer_ask(ask, signed_result(ending))
+    other = issued_certificate(serial=502)
+    bench.update(parent, other, request=fingerprint(REQUEST))
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall + 2 * DAY))
+    again = bench.ask(bench.stranger(REQUEST), given=ticket_for(), call="c2")
+    ordered = bench.answer_ask(only(cmd.Ask, again), signed_result(other))
+    answer = result_of(only(cmd.Answer, ordered))
+    assert (answer.status_code, answer.cert) == (0, to_pem(other))
+    assert not len(bench.core._upstream)
+
+
+def test_another_certificate_of_a_known_serial_number_gives_nothing_out() -> None:
+    """Only what comes now is verified; what is kept may be of a former CA."""
+    bench = relay()
+    parent = bench.parent()
+    ask = only(cmd.Ask, bench.ask(bench.stranger(REQUEST), given=ticket_for()))
+    ending = issued_certificate(serial=501, days_left=31)
+    bench.answer_ask(ask, signed_result(ending))
+    kept = issued_certificate(serial=502)
+    bench.update(parent, kept, request=fingerprint(REQUEST))
+    bench.now = replace(bench.now, wall=WallTime(bench.now.wall + 2 * DAY))
+    again = bench.ask(bench.stranger(REQUEST), given=ticket_for(), call="c2")
+    twin = issued_certificate(serial=502, days_left=390)
+    ordered = bench.answer_ask(only(cmd.Ask, again), signed_result(twin))
+    assert none_of(cmd.Answer, ordered)

@@ -95,3 +95,11 @@ def test_a_turn_costs_what_it_touches_whatever_the_ledger_holds() -> None:
     ledger.apply(stored(a_request("r5"), an_attempt("a5", "r5", asked=11.0)))
     assert len(ledger._disk.journal) == 2
     ledger.rollback()
+
+
+def test_it_says_how_many_rows_of_each_kind_it_holds() -> None:
+    ledger = MemoryLedger()
+    assert set(ledger.rows().values()) == {0}
+    commit(ledger, StoreRequest(a_request()))
+    assert ledger.rows()["requests"] == 1
+    assert sum(ledger.rows().values()) == 1

@@ -175,6 +175,15 @@ def test_a_new_identity_ends_the_asking() -> None:
     assert none_of(cmd.Ask, bench.pass_time(60))
 
 
+def test_after_a_reload_a_call_that_is_under_way_is_not_made_twice() -> None:
+    """Seed 1106: the second one came on a connection that the first answer closed."""
+    bench = unsigned()
+    ask = up(bench)
+    bench.core.reconfigure(bench.settings, bench.now)
+    assert none_of(cmd.Ask, bench.pass_time(60))
+    only(cmd.InstallIdentity, bench.answer_ask(ask, signed_result(NEW)))
+
+
 def test_an_unusable_certificate_in_an_answer_is_not_installed() -> None:
     bench = unsigned()
     result = CertificateResult(status_code=0, cert="junk", ca="junk")
@@ -224,14 +233,53 @@ def test_a_failure_of_a_call_that_is_over_is_ignored() -> None:
     assert bench.tell(ev.ParentFailed(ask.link, ask.call, "late")) == []
 
 
+def test_one_parent_is_asked_and_the_other_one_after_two_seconds_of_silence() -> None:
+    """Behind two parents there may be two signers, and each that is asked signs."""
+    bench = unsigned()
+    ask = up(bench)
+    other = bench.parent("m2")
+    assert asks(bench.said) == [ask]
+    assert none_of(cmd.Ask, bench.pass_time(1.9))
+    assert only(cmd.Ask, bench.pass_time(0.2)).link == other
+
+
+def test_after_pending_the_other_parent_is_asked_at_once_and_then_there_is_a_rest() -> (
+    None
+):
+    bench = unsigned()
+    ask = up(bench, icefloe=True)
+    bench.parent("m2", icefloe=True)
+    second = only(cmd.Ask, bench.answer_ask(ask, pending_result()))
+    assert none_of(cmd.Ask, bench.answer_ask(second, pending_result()))
+    assert none_of(cmd.Ask, bench.pass_time(9.9))
+    assert only(cmd.Ask, bench.pass_time(0.2)).link == ask.link
+
+
+def test_a_parent_whose_certificate_is_unusable_is_passed_over() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    other = bench.parent("m2")
+    result = CertificateResult(status_code=0, cert="junk", ca="junk")
+    assert only(cmd.Ask, bench.answer_ask(ask, result)).link == other
+
+
+def test_when_a_parent_goes_away_with_our_call_the_other_one_is_asked() -> None:
+    bench = unsigned()
+    ask = up(bench)
+    other = bench.parent("m2")
+    bench.tell(ev.LinkDown(ask.link))
+    assert only(cmd.Ask, bench.pass_time(0.1)).link == other
+
+
 def test_only_a_parent_that_has_answered_is_asked_again() -> None:
     bench = unsigned()
     ask = up(bench)
     silent = bench.parent("m2")
     bench.answer_ask(ask, pending_result())
     again = asks(bench.pass_time(5.0))
-    assert again
-    assert silent not in {each.link for each in again}
+    assert [each.link for each in again] == [ask.link]
+    assert asks(bench.said).count(again[0]) == 1
+    assert [each.link for each in asks(bench.said)].count(silent) == 1
 
 
 def test_a_signer_asks_nobody_for_its_own_certificate() -> None:
@@ -240,3 +288,42 @@ def test_a_signer_asks_nobody_for_its_own_certificate() -> None:
     bench.parent("m2")
     bench.pass_time(2 * DAY)
     assert none_of(cmd.Ask, bench.said)
+
+
+def test_who_gave_a_certificate_that_is_not_in_use_is_asked_first() -> None:
+    """The other parent may be behind another signer, which would sign once more."""
+    bench = unsigned()
+    first = up(bench, icefloe=True)
+    bench.parent("m2", icefloe=True)
+    only(cmd.InstallIdentity, bench.answer_ask(first, signed_result(NEW)))
+    assert none_of(cmd.Ask, bench.pass_time(59))
+    again = only(cmd.Ask, bench.pass_time(2))
+    assert again.link == first.link
+
+
+def test_once_who_gave_a_certificate_is_gone_the_others_are_asked() -> None:
+    bench = unsigned()
+    first = up(bench, icefloe=True)
+    other = bench.parent("m2", icefloe=True)
+    only(cmd.InstallIdentity, bench.answer_ask(first, signed_result(NEW)))
+    bench.tell(ev.LinkDown(first.link))
+    ask = only(cmd.Ask, bench.pass_time(65))
+    assert ask.link == other
+
+
+def test_nobody_is_asked_while_a_certificate_is_installed() -> None:
+    bench = unsigned()
+    only(cmd.InstallIdentity, bench.answer_ask(up(bench), signed_result(NEW)))
+    bench.said.clear()
+    bench.parent("m2", icefloe=True)
+    bench.pass_time(59)
+    assert none_of(cmd.Ask, bench.said)
+    assert not none_of(cmd.Ask, bench.pass_time(2))
+
+
+def test_a_parent_that_gives_back_what_is_in_use_is_left_alone_for_a_while() -> None:
+    due = issued_certificate("s1", 40, days_left=10)
+    bench = relay(own=OwnIdentity(certificate=due))
+    bench.answer_ask(up(bench, icefloe=True), signed_result(due))
+    assert none_of(cmd.Ask, bench.pass_time(59))
+    only(cmd.Ask, bench.pass_time(2))

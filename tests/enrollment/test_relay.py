@@ -8,6 +8,7 @@ import pytest
 from tests.enrollment.playbook import (
     WRONG,
     Bench,
+    answers,
     asks,
     der,
     hops_of,
@@ -390,8 +391,8 @@ def test_a_member_that_asks_with_an_id_is_held_longer_and_then_pushed_to() -> No
     ordered = bench.ask(child, posting=REQUEST, given=TICKET)
     ask = only(cmd.Ask, ordered)
     bench.answer_ask(ask, pending_result())
-    assert none_of(cmd.Answer, bench.pass_time(30))
-    ordered = bench.pass_time(31)
+    assert none_of(cmd.Answer, bench.pass_time(24))
+    ordered = bench.pass_time(2)
     assert result_of(only(cmd.Answer, ordered)).status_code == 2
     pending = asks(bench.said)[-1]
     ordered = bench.answer_ask(pending, signed_result(issued_certificate()))
@@ -407,6 +408,34 @@ def test_a_parents_temporary_refusal_is_not_the_requests() -> None:
     )
     assert none_of(cmd.Answer, ordered)
     assert bench.attempts()[0].state is not AttemptState.REFUSED
+
+
+def test_what_keeps_every_parent_from_deciding_is_told_at_the_end_of_the_hold() -> None:
+    """With the node that has the trouble: nobody is sent to look elsewhere."""
+    bench = relay()
+    bench.parent(icefloe=True)
+    ask = forward(bench)
+    bench.answer_ask(ask, refused_result(reason="ledger-fault", retry_after=60))
+    (answer,) = answers(bench.pass_time(15))
+    assert (answer.status_code, answer.reason) == (2, "ledger-fault")
+    assert answer.hop == "m1"
+    assert "m1 cannot decide now" in answer.error
+
+
+@pytest.mark.parametrize(
+    "healthy", [pending_result(), refused_result(reason="too-many-wrong-tickets")]
+)
+def test_a_parents_trouble_is_forgotten_with_its_next_answer(
+    healthy: CertificateResult,
+) -> None:
+    bench = relay()
+    bench.parent(icefloe=True)
+    ask = forward(bench)
+    bench.answer_ask(ask, refused_result(reason="ledger-fault", retry_after=5))
+    (again,) = asks(bench.pass_time(11))
+    bench.answer_ask(again, healthy)
+    (answer,) = answers(bench.pass_time(15))
+    assert (answer.status_code, answer.reason) == (2, "parent-pending")
 
 
 def test_an_answer_of_no_known_status_is_not_an_answer() -> None:
@@ -461,6 +490,20 @@ def test_too_many_attempts_evict_refused_and_strange_ones_never_the_owners() -> 
     kept = {a.origin for a in bench.attempts()}
     assert Origin.DIRECT in kept
     assert len(bench.attempts()) == 2
+
+
+def test_strangers_who_wait_for_their_guesses_do_not_keep_the_owner_out() -> None:
+    limits = EnrollmentLimits(attempts_max=4)
+    bench = relay(limits=limits)
+    for number in range(4):
+        given = f"{number}" * 40
+        bench.ask(bench.stranger(), posting=REQUEST, given=given, call=None)
+    refused = bench.ask(bench.stranger(), posting=REQUEST, given="9" * 40)
+    assert result_of(only(cmd.Answer, refused)).reason == "limit"
+    assert not answers(bench.ask(bench.stranger(REQUEST), given=TICKET))
+    assert len(bench.attempts()) == 4
+    bench.parent()
+    assert TICKET in {ask.params.ticket for ask in asks(bench.pass_time(0.1))}
 
 
 def test_too_many_requests_are_turned_away_with_a_time_to_come_back() -> None:

@@ -515,13 +515,14 @@ def test_a_signature_for_nothing_that_is_intended_is_not_used() -> None:
     assert bench.tell(ev.SigningFailed("gone", "no key")) == []
 
 
-def test_the_cas_own_name_is_never_signed() -> None:
+def test_the_cas_own_name_is_refused_and_not_stored() -> None:
     bench = signer()
     name = common_name(ca())
     link = bench.stranger(request_certificate(name))
     ordered = bench.ask(link, given=ticket_for(name))
     assert none_of(cmd.Sign, ordered)
-    assert result_of(only(cmd.Answer, ordered)).reason == "signer-fault"
+    assert result_of(only(cmd.Answer, ordered)).reason == "bad-name"
+    assert bench.ledger.requests() == []
 
 
 def test_a_daemon_with_a_wrong_ticket_is_let_go() -> None:

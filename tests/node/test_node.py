@@ -293,9 +293,10 @@ async def test_a_reload_with_broken_files_changes_nothing(tmp_path: Path) -> Non
         before = zones.read_text()
         zones.write_text("object Endpoint {")
         satellite.node.reload()
-        assert satellite.logs.seen("reload refused, running on as before")
+        event = "reload refused, running on as before"
+        await until(lambda: satellite.logs.seen(event), "refused")
         zones.write_text(before)
         satellite.node.reload()
-        assert satellite.logs.seen("reloaded")
+        await until(lambda: satellite.logs.seen("reloaded"), "reloaded")
         agent = Agent()
         check(await agent.ask(satellite.port), agent)

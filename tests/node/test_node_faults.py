@@ -31,7 +31,8 @@ from icefloe.enrollment import commands as cmd
 from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.node import dialer as dialer_module
 from icefloe.node import node as node_module
-from icefloe.node.daemon import CannotBecomeUser, become
+from icefloe.node import stopping
+from icefloe.node.becoming import CannotBecomeUser, become
 from icefloe.node.material import MaterialError, read_material
 from icefloe.node.node import NodeFailed
 from icefloe.node.tls.connecting import connect
@@ -158,10 +159,12 @@ async def test_a_bug_in_one_dial_does_not_end_the_node(
 # --- Reloads --------------------------------------------------------------------------
 
 
-def refused(node: Running) -> str:
+async def refused(node: Running) -> str:
     """Reload, which must be refused and change nothing; returns the reason."""
     before = node.node._material
     node.node.reload()
+    event = "reload refused, running on as before"
+    await until(lambda: node.logs.seen(event), "refused")
     assert node.node._material is before
     (detail,) = (
         fields["detail"]
@@ -183,7 +186,7 @@ async def test_a_reload_does_not_take_a_monitoring_seat(tmp_path: Path) -> None:
         zones = node.directories.zones_conf
         shared = zones.read_text().replace('[ "m1" ]', '[ "m1", "m2" ]')
         zones.write_text(shared + 'object Endpoint "m2" {}\n')
-        assert "IcefloeEndpoints" in refused(node)
+        assert "IcefloeEndpoints" in await refused(node)
         await still_signs(node)
 
 
@@ -191,7 +194,7 @@ async def test_a_reload_does_not_take_a_monitoring_seat(tmp_path: Path) -> None:
 async def test_a_reload_with_unusable_ciphers_changes_nothing(tmp_path: Path) -> None:
     async with signer(tmp_path) as node:
         spoil_ciphers(node.directories)
-        assert "cipher_list" in refused(node)
+        assert "cipher_list" in await refused(node)
         await still_signs(node)
 
 
@@ -201,7 +204,7 @@ async def test_a_reload_that_may_not_look_for_the_ca_key_changes_nothing(
 ) -> None:
     async with signer(tmp_path) as node:
         hide_ca(monkeypatch)
-        detail = refused(node)
+        detail = await refused(node)
         monkeypatch.undo()
         assert str(node.directories.ca_key) in detail
         assert "chown" in detail
@@ -230,7 +233,7 @@ async def test_a_bug_in_a_reload_is_logged_and_the_node_goes_on(
 
         monkeypatch.setattr(node_module, "read_material", boom)
         node.node.reload()
-        assert node.logs.seen("reload failed")
+        await until(lambda: node.logs.seen("reload failed"), "failed")
         await still_signs(node)
 
 
@@ -281,8 +284,8 @@ async def test_a_part_that_fails_ends_the_node_in_order_and_loudly(
     owner = getattr(node_module, {"_runner": "TurnRunner"}.get(part, part[1:].title()))
     method = "serve" if part == "_listener" else "run"
     monkeypatch.setattr(owner, method, failing)
-    monkeypatch.setattr(node_module, "STOP_IDLE_SECONDS", 0.01)
-    monkeypatch.setattr(node_module, "STOP_LAST_SECONDS", 0.01)
+    for seconds in ("ENTER", "ANSWER", "PARK", "LAST"):
+        monkeypatch.setattr(stopping, f"{seconds}_SECONDS", 0.01)
     node = await start_node(write_signer(tmp_path, Authority()))
     fail.set()
     with pytest.raises(NodeFailed, match=part[1:]):
@@ -298,7 +301,7 @@ async def test_a_part_that_fails_ends_the_node_in_order_and_loudly(
 async def test_an_end_does_not_wait_for_a_peer_that_does_not_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_module, "STOP_DRAIN_SECONDS", 0.05)
+    monkeypatch.setattr(stopping, "DRAIN_SECONDS", 0.05)
     async with signer(tmp_path) as node:
         stream, heard = await dial(node.port)
         stream.write(encode(b'{"method":"icinga::Hello","params":{}}'))
@@ -312,8 +315,8 @@ async def test_an_end_does_not_wait_for_a_peer_that_does_not_close(
 async def test_an_end_does_not_wait_for_a_ledger_that_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(node_module, "STOP_IDLE_SECONDS", 0.05)
-    monkeypatch.setattr(node_module, "STOP_LAST_SECONDS", 0.05)
+    for seconds in ("ANSWER", "PARK", "LAST"):
+        monkeypatch.setattr(stopping, f"{seconds}_SECONDS", 0.05)
     async with signer(tmp_path) as node:
 
         def locked() -> None:

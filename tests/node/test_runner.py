@@ -19,7 +19,7 @@ from icefloe.enrollment import events as ev
 from icefloe.enrollment.core import TurnResult
 from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.node import runner as module
-from icefloe.node.askings import MEMBER_ASKINGS_MAX, STRANGER_ASKINGS_MAX
+from icefloe.node.askings import AskingLimits
 from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.runner import TurnRunner, without_visits
 from icefloe.wire.catalogue import RequestCertificate
@@ -295,7 +295,7 @@ def test_only_links_that_came_went_and_said_nothing_are_visits() -> None:
 async def test_a_strangers_pipeline_leaves_the_queue_to_others() -> None:
     async with running(Core(), Ledger(), lambda _command: None) as runner:
         taken = [runner.submit(asked(1, None)) for _ in range(1000)]
-        assert taken.count(True) == STRANGER_ASKINGS_MAX
+        assert taken.count(True) == AskingLimits().per_connection
         assert runner.submit(asked(2))
         assert await runner.wait_idle()
         assert runner.submit(asked(1)), "had their turn"
@@ -305,5 +305,7 @@ async def test_a_strangers_pipeline_leaves_the_queue_to_others() -> None:
 async def test_a_member_may_send_all_it_has() -> None:
     async with running(Core(), Ledger(), lambda _command: None) as runner:
         runner.submit(ev.LinkUp(ev.LinkId(1), MEMBER))
-        assert all(runner.submit(asked(1, None)) for _ in range(MEMBER_ASKINGS_MAX))
+        assert all(
+            runner.submit(asked(1, None)) for _ in range(AskingLimits().per_member)
+        )
         assert not runner.submit(asked(1, None))

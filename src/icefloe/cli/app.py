@@ -53,7 +53,10 @@ GROUPS: Final = {
     "demo": Group("icefloe.cli.demo", "Watch an agent enroll, here and now."),
     "feature": Group("icefloe.cli.feature", "Switch features on and off."),
     "gateway": Group("icefloe.cli.gateway", "Enroll clients beside an Icinga node."),
-    "lab": Group("icefloe.cli.lab", "Load on a parent; peers with other habits."),
+    "lab": Group(
+        "icefloe.cli.lab", "Try things out: load, faults, simulated clusters."
+    ),
+    "ledger": Group("icefloe.cli.ledger", "Look at the ledger, copy and restore it."),
     "node": Group("icefloe.cli.node", "Set this node up: agent, satellite or master."),
     "pki": Group("icefloe.cli.pki", "Keys, certificates, tickets and the CA."),
 }
@@ -139,7 +142,8 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_OK
     except click.UsageError as error:
         _complain_of_usage(given, error)
-        return EXIT_FAILED
+        command_called = error.ctx.command if error.ctx is not None else None
+        return int(getattr(command_called, "usage_exit_code", EXIT_FAILED))
     except click.ClickException as error:
         output_of(given).critical(error.format_message())
         return EXIT_FAILED

@@ -13,7 +13,7 @@ import typer
 from icefloe.cli.app import CONTEXT, EXIT_FAILED
 from icefloe.cli.invocation import invocation
 from icefloe.cli.output import Output
-from icefloe.cli.setting import setting_of
+from icefloe.cli.setting import become_owner, setting_of
 from icefloe.errors import IcefloeError
 from icefloe.node.commands.deciding import remove_request, restore_request, sign_request
 from icefloe.node.commands.request_list import Entry, Which, list_entries
@@ -57,6 +57,7 @@ def list_requests(
 ) -> None:
     """List certificate requests: those that nobody has decided about."""
     given = invocation(ctx)
+    become_owner(given)
     which = Which.REMOVED if removed else Which.ALL if every or as_json else Which.OPEN
     entries = list_entries(given.directories, which)
     if as_json:
@@ -94,6 +95,7 @@ def sign(
     """
     given = invocation(ctx)
     setting, actor = setting_of(given), _actor(given.environment)
+    become_owner(given)
 
     def decide(fingerprint: str) -> None:
         request = sign_request(fingerprint, setting, actor=actor, reserved=reserved)
@@ -111,6 +113,7 @@ def remove(ctx: typer.Context, fingerprints: Fingerprints) -> None:
     """Decline requests. Who asks again is refused."""
     given = invocation(ctx)
     setting, actor = setting_of(given), _actor(given.environment)
+    become_owner(given)
 
     def decide(fingerprint: str) -> None:
         request = remove_request(fingerprint, setting, actor=actor)
@@ -128,6 +131,7 @@ def restore(ctx: typer.Context, fingerprints: Fingerprints) -> None:
     """Take removals back. The requests then wait for a decision again."""
     given = invocation(ctx)
     setting = setting_of(given)
+    become_owner(given)
 
     def decide(fingerprint: str) -> None:
         request = restore_request(fingerprint, setting)

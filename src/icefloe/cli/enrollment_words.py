@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from icefloe.cli.output import Output
-from icefloe.enrollment.reasons import Reason
+from icefloe.enrollment.reasons import OF_THE_NODE, Reason
 from icefloe.enrollment.requester import AskResult, Came, Parent
 from icefloe.node.acceptance import tidy
 from icefloe.node.client import Asking, Heard, Waiting
@@ -111,6 +111,13 @@ class EnrollmentTeller:
         self.output.information("!!!!!!")
         self.output.information(f"!!! {says}")
         self.output.information("!!!!!!")
+        reason = _fact(result.facts, "reason")
+        if reason in OF_THE_NODE:
+            hop = _fact(result.facts, "hop") or str(parent)
+            self.output.information(f"PENDING. Waits for {hop}, reason: {reason}.")
+            step = self._next_step(reason).format(hop=hop)
+            self.output.information(f"Next: {step}")
+            return
         self.output.information(
             f"PENDING. To approve it, run on the signer: ca sign {name}"
         )

@@ -20,6 +20,7 @@ from icefloe.node.gateway.options import (
     ListenPlace,
     TrustOptions,
     UpstreamPlace,
+    parse_limits,
 )
 
 EPILOG: Final = """\b
@@ -92,6 +93,14 @@ _TicketFile: TypeAlias = Annotated[
         f"signed too. Not needed to serve. [env: {TICKET_VARIABLE}]",
     ),
 ]
+_LimitOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=NUMBER",
+        help="Another limit than the default (docs/limits.md); repeatable.",
+    ),
+]
 _Format: TypeAlias = Annotated[
     LogFormat, typer.Option(help="How log events are written.")
 ]
@@ -112,6 +121,7 @@ def gateway(
     data_dir: _DataDir = None,
     name: _Name = "",
     ticket_file: _TicketFile = None,
+    limit: _LimitOption = None,
     log_format: _Format = LogFormat.TEXT,
     as_json: _JSON = False,
 ) -> None:
@@ -123,9 +133,10 @@ def gateway(
     and no Zone, and it monitors nothing.
 
     Requests are in the ledger before they are forwarded, so a restart loses none.
-    SIGTERM lets clients that wait have their answer (16 s at most; a second SIGTERM
-    ends it at once). The gateway's certificate stays the same while it runs, because
-    clients pin it; SIGHUP shows a newer one.
+    SIGTERM lets clients that wait have their certificate (16 s at most; a second
+    SIGTERM hurries), and tells the others "pending". The gateway's certificate stays
+    the same while it runs, because clients pin it; SIGHUP shows a newer one, and reads
+    the CA again.
     """
     given = ctx.find_object(Given) or Given()
     options = GatewayOptions(
@@ -139,6 +150,7 @@ def gateway(
             trusted_cert_file=trustedcert,
             trust_first_use=trust_first_use,
         ),
+        limits=parse_limits(limit or ()),
     )
     code = gateway_process.run(
         options,

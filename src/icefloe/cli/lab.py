@@ -1,21 +1,18 @@
-"""`icefloe lab`: load on a parent, and peers with the habits of other releases."""
+"""`icefloe lab`: load, faults, simulated clusters, and peers with other habits."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
+from icefloe.cli import lab_abuse, lab_chaos, lab_proxy, lab_simulate
 from icefloe.cli.app import CONTEXT, EXIT_FAILED, EXIT_OK
 from icefloe.cli.daemon import LogFormat
 from icefloe.cli.invocation import invocation
 from icefloe.cli.lab_options import (
-    SALT_VARIABLE,
     AgentKeyTypeOption,
     AgentsOption,
     AskAgainOption,
@@ -30,34 +27,52 @@ from icefloe.cli.lab_options import (
     TicketsFileOption,
     UntilSignedOption,
     WrongTicketsOption,
+    parent_address,
+    salt_of,
+    text_of,
 )
 from icefloe.cli.options import JSONOption
 from icefloe.habits import HABITS, habits_of
 from icefloe.lab import habitual
-from icefloe.lab.asking import ParentAddress
 from icefloe.lab.crowd import CrowdPlan, gather_crowd
 from icefloe.lab.screen import bar, console, status
 from icefloe.lab.storm import StormPlan, run_storm
 from icefloe.lab.storm_report import StormReport
 from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.pki.trust import TrustAnchor
-from icefloe.storage.files import read_file
 from icefloe.storage.keys import KeyType
 
-PORT_DEFAULT = 5665
 FAULTS_SHOWN_MAX = 10
 
 app = typer.Typer(
     context_settings=CONTEXT,
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Try things out: load on a parent, peers with habits of other releases.",
+    help="Try things out: load, faults, simulated clusters, habits of other releases.",
 )
+app.command(
+    epilog=lab_simulate.EPILOG,
+    short_help="Run simulated clusters in which much goes wrong.",
+    cls=lab_simulate.SimulateCommand,
+)(lab_simulate.simulate)
+app.command(
+    epilog=lab_chaos.EPILOG,
+    short_help="Break a real cluster under load, and judge what is left.",
+)(lab_chaos.chaos)
+app.command(
+    epilog=lab_proxy.EPILOG,
+    short_help="Break TCP connections at the bytes you name.",
+)(lab_proxy.proxy)
+app.command(
+    epilog=lab_abuse.EPILOG,
+    short_help="Measure what good agents feel of a flood.",
+)(lab_abuse.abuse)
 
 
 @app.command(
     epilog="Example: icefloe lab storm --parent sat1,5665 --agents 200 --at-once 20"
-    " --salt-file salt --expect signed"
+    " --salt-file salt --expect signed",
+    short_help="Let many agents ask a parent for certificates at once.",
 )
 def storm(
     ctx: typer.Context,
@@ -88,20 +103,20 @@ def storm(
     crowd = CrowdPlan(
         count=agents,
         prefix=prefix,
-        salt=_salt(salt_file, invocation(ctx).environment),
-        tickets=None if tickets_file is None else _text(tickets_file),
+        salt=salt_of(salt_file, invocation(ctx).environment),
+        tickets=None if tickets_file is None else text_of(tickets_file),
         wrong_tickets=wrong_tickets,
         key_type=key_type,
     )
     weather = StormPlan(
-        parent=_address(parent),
+        parent=parent_address(parent),
         at_once=at_once,
         until_signed=until_signed,
         ask_again=ask_again,
         seconds_max=deadline,
         pids=tuple(pid or ()),
     )
-    trust = None if ca_file is None else TrustAnchor.from_pem(_text(ca_file))
+    trust = None if ca_file is None else TrustAnchor.from_pem(text_of(ca_file))
     report = asyncio.run(_storm(crowd, weather, trust=trust))
     if as_json:
         print(report.to_json())
@@ -113,7 +128,10 @@ def storm(
     raise typer.Exit(EXIT_FAILED if faults else EXIT_OK)
 
 
-@app.command(epilog="Example: icefloe --config-dir etc --data-dir data lab peer 2.14.4")
+@app.command(
+    epilog="Example: icefloe --config-dir etc --data-dir data lab peer 2.14.4",
+    short_help="Run a node with the habits of an Icinga 2 release.",
+)
 def peer(
     ctx: typer.Context,
     release: Annotated[
@@ -156,26 +174,3 @@ async def _storm(
             on_progress=lambda _enrollment: progress.advance(),
         )
     return StormReport.of(happened, trust=trust, at=clock.now().wall)
-
-
-def _salt(file: Path | None, environment: Mapping[str, str]) -> str:
-    if file is None:
-        return environment.get(SALT_VARIABLE, "")
-    return _text(file).strip()
-
-
-def _text(file: Path) -> str:
-    try:
-        return read_file(file).decode()
-    except UnicodeDecodeError:
-        raise click.UsageError(f"{file} is no text") from None
-
-
-def _address(text: str) -> ParentAddress:
-    """Read `host` or `host,port`, as Icinga's `--parent_host` has it."""
-    host, comma, port = text.rpartition(",")
-    if not comma:
-        return ParentAddress(host=text, port=PORT_DEFAULT)
-    if not port.isdecimal():
-        raise click.BadParameter("it has the form HOST or HOST,PORT")
-    return ParentAddress(host=host, port=int(port))

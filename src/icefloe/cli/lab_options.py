@@ -1,15 +1,20 @@
-"""The options of `lab storm`."""
+"""Options that commands of `lab` share, and how they are read."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 
+import click
 import typer
 
+from icefloe.lab.asking import ParentAddress
 from icefloe.lab.outcomes import Outcome
+from icefloe.storage.files import read_file
 from icefloe.storage.keys import KeyType
 
+PORT_DEFAULT: Final = 5665
 SALT_VARIABLE: Final = "ICEFLOE_TICKET_SALT"
 
 ParentOption: TypeAlias = Annotated[
@@ -68,3 +73,28 @@ ExpectOption: TypeAlias = Annotated[
 AgentKeyTypeOption: TypeAlias = Annotated[
     KeyType, typer.Option(help="The agents' keys; RSA takes seconds to make.")
 ]
+
+
+def parent_address(text: str) -> ParentAddress:
+    """Read `host` or `host,port`, as Icinga's `--parent_host` has it."""
+    host, comma, port = text.rpartition(",")
+    if not comma:
+        return ParentAddress(host=text, port=PORT_DEFAULT)
+    if not port.isdecimal():
+        raise click.BadParameter("it has the form HOST or HOST,PORT")
+    return ParentAddress(host=host, port=int(port))
+
+
+def salt_of(file: Path | None, environment: Mapping[str, str]) -> str:
+    """Return the salt: from its file, or the environment; empty for no tickets."""
+    if file is None:
+        return environment.get(SALT_VARIABLE, "")
+    return text_of(file).strip()
+
+
+def text_of(file: Path) -> str:
+    """Read a text file."""
+    try:
+        return read_file(file).decode()
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file} is no text") from None

@@ -90,7 +90,7 @@ class Inbox:
         self._reporter = reporter
         self._positions = positions
         self._outbox = outbox
-        self._reader = _reader_for(peer)
+        self._reader = _reader_for(peer, settings)
         self.hello: HelloReceived | None = None
 
     @property
@@ -136,7 +136,7 @@ class Inbox:
     def _handle_payload(self, payload: bytes, now: Now) -> list[Effect]:
         """Handle one message; lets a `MessageError` pass that ends the session."""
         try:
-            message = decode(payload)
+            message = decode(payload, depth_max=self._settings.nesting_depth_max)
         except MessageError as error:
             self._counters.malformed += 1
             if not self._peer.is_member:
@@ -243,12 +243,11 @@ def describe(error: WireError) -> dict[str, object]:
     return {"reason": error.reason.value, "size": error.size, "detail": str(error)}
 
 
-def _reader_for(peer: Peer) -> NetstringReader:
-    limit = message_bytes_max(peer)
+def _reader_for(peer: Peer, settings: SessionSettings) -> NetstringReader:
     if not peer.is_member:
-        return NetstringReader(limit)
+        return NetstringReader(settings.anonymous_message_bytes_max)
     return NetstringReader(
-        limit,
+        message_bytes_max(peer),
         discard_above=STREAM_BYTES_MIN,
         should_keep=lambda head: is_worth_holding(peek_method(head)),
         kept_bytes_max=KEPT_BYTES_MAX,

@@ -101,9 +101,11 @@ def may_command(peer: Peer) -> bool:
 
 def _may_say(method: str, *, peer: Peer, role: Role, settings: SessionSettings) -> bool:
     if method == UPDATE_CERTIFICATE:
+        # Whoever dialled a stranger on purpose may hear it; a daemon's core takes it
+        # from members of its parent zone alone.
         if peer.relation is None:
             return role is Role.DIALLER
-        return peer.relation.is_upward
+        return peer.relation in _COMMANDING
     if method == EXECUTE_COMMAND:
         return may_command(peer)
     return _was_chosen(peer, role) or method in settings.anonymous_methods

@@ -20,6 +20,7 @@ from icefloe.wire.catalogue import (
 from icefloe.wire.limits import (
     ANONYMOUS_MESSAGE_BYTES_MAX,
     CHILD_MESSAGE_BYTES_MAX,
+    NESTING_DEPTH_MAX,
     NETSTRING_BYTES_MAX,
 )
 
@@ -86,6 +87,8 @@ class SessionSettings:
         drain_discard_bytes_max: what a stranger may send during that.  Ours: enough
             for the largest message it may have been in the middle of, many times.
         report_seconds: how often one kind of event may be reported.  Ours.
+        anonymous_message_bytes_max: the largest payload of a stranger.
+        nesting_depth_max: objects and arrays inside each other, from whomever.
     """
 
     node_name: str
@@ -106,3 +109,5 @@ class SessionSettings:
     brief_drain_seconds: float = 2.0
     drain_discard_bytes_max: int = 16 * ANONYMOUS_MESSAGE_BYTES_MAX
     report_seconds: float = 60.0
+    anonymous_message_bytes_max: int = ANONYMOUS_MESSAGE_BYTES_MAX
+    nesting_depth_max: int = NESTING_DEPTH_MAX

@@ -20,6 +20,9 @@ from icefloe.enrollment.commands import Command, Level, Log
 from icefloe.enrollment.core import EnrollmentCore, TurnResult
 from icefloe.enrollment.ledger import LedgerUnavailableError, LedgerWriter
 
+# With the ledger or without it: who asks, and who waits when the node stops.
+_TOLD_AT_ONCE = (ev.CertificateAsked, ev.Stopping)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
@@ -53,6 +56,7 @@ class BatchRunner:
     def __init__(self, *, core: EnrollmentCore, ledger: LedgerWriter) -> None:
         """Own the core and the writing side of its ledger: nobody else calls them."""
         self.failing = False
+        self._alarmed = False
         self._core = core
         self._ledger = ledger
 
@@ -66,8 +70,11 @@ class BatchRunner:
         except _LedgerFailed as failure:
             self._ledger.rollback()
             return self._failed(events, results, failure, now, entropy)
-        if self.failing and events:
+        if events:
             self.failing = False
+        if self._alarmed and any(result.writes for result in results):
+            # Reading works on a full disk, too: only what was recorded proves anything.
+            self._alarmed = False
             commands.append(Log(Level.WARNING, "ledger works again", {}))
         return BatchResult(tuple(commands), self._core.next_deadline)
 
@@ -125,8 +132,8 @@ class BatchRunner:
         entropy: Entropy,
     ) -> BatchResult:
         # Said once, not at every batch while the disk is full.
-        level = Level.DEBUG if self.failing else Level.CRITICAL
-        self.failing = True
+        level = Level.DEBUG if self._alarmed else Level.CRITICAL
+        self.failing = self._alarmed = True
         log = Log(
             level,
             "ledger not writable, nothing was recorded",
@@ -134,12 +141,12 @@ class BatchRunner:
         )
         # Whoever asks is told now; the core must still hear all else, in order.
         unhandled = events[failure.handled :]
-        told = [e for e in unhandled if isinstance(e, ev.CertificateAsked)]
+        told = [e for e in unhandled if isinstance(e, _TOLD_AT_ONCE)]
         commands = self._core.commit_failed(
             events=[*events[: failure.handled], *told],
             results=results,
             now=now,
             entropy=entropy,
         )
-        kept = tuple(e for e in unhandled if not isinstance(e, ev.CertificateAsked))
+        kept = tuple(e for e in unhandled if not isinstance(e, _TOLD_AT_ONCE))
         return BatchResult((log, *commands), self._core.next_deadline, kept)

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from icefloe.doors import MonotonicTime
 from icefloe.enrollment.events import CallId, LinkId
 from icefloe.wire.catalogue import RequestCertificate, UpdateCertificate
 
@@ -101,6 +102,21 @@ class InstallIdentity:
     ca: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Shun:
+    """Refuse a peer's askings with a ticket outside the core, until it is heard again.
+
+    Attributes:
+        key: of `failures.Asker`.
+        label: the peer, for people.
+        until: when it is heard again; when that is now or was before, it is heard.
+    """
+
+    key: str
+    label: str
+    until: MonotonicTime
+
+
 class Level(enum.IntEnum):
     """How loud a log event is (the values of the `logging` module)."""
 
@@ -130,5 +146,6 @@ Command = (
     | CheckTicket
     | Sign
     | InstallIdentity
+    | Shun
     | Log
 )

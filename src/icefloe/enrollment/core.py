@@ -15,29 +15,26 @@ from typing import Any
 
 from icefloe.doors import Entropy, MonotonicTime, Now
 from icefloe.enrollment import events as ev
-from icefloe.enrollment.answers import SIGNED, Responder, silent_until, still_undecided
-from icefloe.enrollment.commands import (
-    Command,
-    Hold,
-    Level,
-)
+from icefloe.enrollment.answers import SIGNED, Responder, still_undecided
+from icefloe.enrollment.commands import Command, Level
 from icefloe.enrollment.expiry import Expiry
-from icefloe.enrollment.intake import Turned, declined, take_in
+from icefloe.enrollment.failures import Failures
+from icefloe.enrollment.intake import declined
 from icefloe.enrollment.ledger import Ledger, Write
-from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.links import Links, LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
     SETTLED_STATES,
     AttemptRecord,
     AttemptState,
-    CertificateRecord,
-    Refusal,
     RequestRecord,
     RequestState,
     serial_text,
 )
 from icefloe.enrollment.own import CALL_PREFIX, OwnEnrollment
-from icefloe.enrollment.reasons import Reason
+from icefloe.enrollment.parting import Parting
+from icefloe.enrollment.quotas import Quotas
+from icefloe.enrollment.reception import Reception
 from icefloe.enrollment.relay import Relay
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.signer import Signer
@@ -45,7 +42,12 @@ from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.unrecorded import UnrecordedTurns
 from icefloe.enrollment.upstream import Errand, Upstream
 from icefloe.enrollment.waiters import Waiter, Waiters
-from icefloe.pki.certificates import common_name, key_id, load_der
+from icefloe.pki.certificates import (
+    common_name,
+    key_id,
+    load_der,
+    serial_number,
+)
 from icefloe.pki.errors import PKIError
 
 # After a failed commit the ledger is read anew this much later.
@@ -75,6 +77,7 @@ class Census:
         errands: attempts on their way to a parent.
         asks: calls to parents without an answer.
         reminders: moments kept to act at.
+        failures: peers and names whose wrong tickets are remembered.
     """
 
     links: int
@@ -82,6 +85,7 @@ class Census:
     errands: int
     asks: int
     reminders: int
+    failures: int
 
 
 class EnrollmentCore:
@@ -90,7 +94,7 @@ class EnrollmentCore:
     def __init__(self, *, settings: EnrollmentSettings, ledger: Ledger) -> None:
         """Run on a ledger; give it `events.Started` first."""
         self._ledger = ledger
-        self._links: dict[ev.LinkId, LinkState] = {}
+        self._links = Links()
         self._waiters = Waiters()
         self._responder = Responder(waiters=self._waiters, links=self._links)
         self._upstream = Upstream(
@@ -98,19 +102,39 @@ class EnrollmentCore:
             limits=settings.limits,
             is_waited_for=self._is_waited_for,
         )
+        self._failures = Failures(settings.limits)
+        self._quotas = Quotas()
         self._signer = Signer(
-            responder=self._responder, waiters=self._waiters, links=self._links
+            responder=self._responder,
+            waiters=self._waiters,
+            links=self._links,
+            failures=self._failures,
         )
         self._relay = Relay(
             responder=self._responder,
             waiters=self._waiters,
             upstream=self._upstream,
             links=self._links,
+            failures=self._failures,
+        )
+        self._reception = Reception(
+            responder=self._responder,
+            waiters=self._waiters,
+            links=self._links,
+            failures=self._failures,
+            quotas=self._quotas,
         )
         self._unrecorded = UnrecordedTurns(
             responder=self._responder, waiters=self._waiters, links=self._links
         )
         self._own = OwnEnrollment()
+        self._parting = Parting(
+            responder=self._responder,
+            waiters=self._waiters,
+            upstream=self._upstream,
+            own=self._own,
+            links=self._links,
+        )
         self._recover_at: MonotonicTime | None = None
         self._expiry = Expiry(waiters=self._waiters, upstream=self._upstream)
         self._settings = settings
@@ -119,6 +143,7 @@ class EnrollmentCore:
             ev.Started: self._started,
             ev.LinkUp: self._link_up,
             ev.PeerIsIcefloe: self._peer_is_icefloe,
+            ev.LinkEnding: self._parting.link_ending,
             ev.LinkDown: self._link_down,
             ev.CertificateAsked: self._asked,
             ev.ParentAnswered: self._parent_answered,
@@ -130,6 +155,7 @@ class EnrollmentCore:
             ev.SigningFailed: self._signing_failed,
             ev.LedgerChanged: self._ledger_changed,
             ev.DeadlineReached: self._deadline,
+            ev.Stopping: self._parting.stop,
         }
 
     # -- from whoever runs the core --------------------------------------------------
@@ -145,6 +171,7 @@ class EnrollmentCore:
         self._dispatch(turn, event)
         for attempt_id in turn.forgotten:
             self._upstream.end(attempt_id)
+        self._quotas.see(turn.writes)
         return TurnResult(tuple(turn.writes), tuple(turn.commands))
 
     def reconfigure(self, settings: EnrollmentSettings, now: Now) -> None:
@@ -177,6 +204,8 @@ class EnrollmentCore:
         turn = self._turn(now, entropy)
         commands = [command for result in results for command in result.commands]
         self._unrecorded.put_right(turn, events, commands)
+        if any(isinstance(event, ev.Stopping) for event in events):
+            self._parting.stop(turn)
         self._upstream.end_all()
         self._signer.forget_running()
         self._recover_at = MonotonicTime(now.mono + RECOVER_AFTER)
@@ -209,6 +238,7 @@ class EnrollmentCore:
             errands=len(self._upstream),
             asks=self._upstream.asks,
             reminders=self._waiters.reminders + self._upstream.reminders,
+            failures=self._failures.remembered,
         )
 
     # -- events ---------------------------------------------------------------------
@@ -232,111 +262,22 @@ class EnrollmentCore:
 
     def _started(self, turn: Turn, _event: ev.Started) -> None:
         self._own.started(turn)
+        self._quotas.started(turn)
         self._resume(turn)
         self._expiry.look(turn)
 
     def _asked(self, turn: Turn, event: ev.CertificateAsked) -> None:
-        link = self._links.get(event.link)
-        if link is None:
-            return
-        try:
-            self._admit(link)
-            intake = take_in(
-                turn, self._settings, link, event, is_awaited=self._is_waited_for
-            )
-        except Turned as turned:
-            self._turn_away(turn, link, event.call, turned.refusal)
-            return
-        found = intake.found
-        waiter = self._waiter(turn, link, event, intake.request, intake.fingerprint)
-        if isinstance(found, CertificateRecord):
-            self._waiters.add(waiter)
-            self._responder.give_certificate(turn, [waiter], found)
-            return
-        waiter.attempt_id = found.attempt_id
-        self._waiters.add(waiter)
-        self._hold(turn, link, waiter)
-        if self._settings.signs:
-            self._signer.consider(turn, intake.request, found)
-        else:
-            self._relay.forward(turn, intake.request, found)
-
-    def _admit(self, link: LinkState) -> None:
-        limits = self._settings.limits
-        most = (
-            limits.waiters_member_max if link.member else limits.waiters_anonymous_max
-        )
-        if self._waiters.calls_on(link.link) < most:
-            return
-        text = f"{self._settings.node_name} is asked too much on this connection."
-        raise Turned(
-            Refusal(
-                reason=Reason.LIMIT.value,
-                text=text,
-                hop=self._settings.node_name,
-                retry_after=10.0,
-            )
+        self._reception.asked(
+            turn, event, stopping=self._parting.stopping, go_on=self._go_on
         )
 
-    def _turn_away(
-        self,
-        turn: Turn,
-        link: LinkState,
-        call: ev.CallId | None,
-        refusal: Refusal,
+    def _go_on(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
     ) -> None:
-        quiet = refusal.reason == Reason.NOTHING_TO_DO.value
-        turn.log(
-            Level.DEBUG if quiet else Level.WARNING,
-            "request turned away",
-            peer=link.name,
-            reason=refusal.reason,
-            detail=refusal.text,
-        )
-        if call is not None:
-            self._responder.refuse_call(turn, link.link, call, refusal)
-
-    def _waiter(
-        self,
-        turn: Turn,
-        link: LinkState,
-        event: ev.CertificateAsked,
-        request: RequestRecord,
-        fingerprint: str,
-    ) -> Waiter:
-        limits = self._settings.limits
-        hold = limits.hold_member if link.member else limits.hold_ticketed
-        until = None
-        if event.call is not None:
-            until = MonotonicTime(turn.now.mono + hold)
-        elif link.member:
-            until = silent_until(turn, self._settings)
-        return Waiter(
-            link=link.link,
-            call=event.call,
-            request_id=request.request_id,
-            attempt_id="",
-            fingerprint=fingerprint,
-            member=link.member,
-            ticketed=bool(event.params.ticket),
-            until=until,
-            source=event,
-        )
-
-    def _hold(self, turn: Turn, link: LinkState, waiter: Waiter) -> None:
-        if link.member or link.held:
-            return
-        limits = self._settings.limits
-        few = len(self._links) < limits.held_links_max
-        if few or self._held_count() < limits.held_links_max:
-            link.held = True
-            turn.order(Hold(link.link))
-        elif waiter.call is not None:
-            ends = MonotonicTime(turn.now.mono + limits.hold_unheld)
-            self._waiters.shorten(waiter, ends)
-
-    def _held_count(self) -> int:
-        return sum(1 for state in self._links.values() if state.held)
+        if self._settings.signs:
+            self._signer.consider(turn, request, attempt)
+        else:
+            self._relay.forward(turn, request, attempt)
 
     def _is_waited_for(self, attempt: AttemptRecord | Errand) -> bool:
         waiters = self._waiters.of_attempt(attempt.request_id, attempt.attempt_id)
@@ -396,8 +337,14 @@ class EnrollmentCore:
             request = turn.request(attempt.request_id)
             if request is None or self._settings.signs:
                 continue
+            # A parent pushes on the link it was asked on, and what it was asked about.
+            asked = request.request_id in link.asked
             relayed = request.state in SETTLED_STATES | {RequestState.FORWARDED}
-            if relayed and self._relay.take_certificate(turn, request, link, cert_pem):
+            if (
+                asked
+                and relayed
+                and self._relay.take_certificate(turn, request, link, cert_pem)
+            ):
                 return
         turn.log(
             Level.INFO, "certificate for no request of ours ignored", peer=link.name
@@ -411,7 +358,7 @@ class EnrollmentCore:
 
     def _link_up(self, turn: Turn, event: ev.LinkUp) -> None:
         state = LinkState(event.link, event.peer, upstream=event.upstream)
-        self._links[event.link] = state
+        self._links.add(state)
         if state.member:
             self._member_seen(turn, state)
         if state.upstream:
@@ -431,7 +378,7 @@ class EnrollmentCore:
         except PKIError:
             return
         record = turn.ledger.certificate_by_serial(
-            serial_text(certificate.serial_number)
+            serial_text(serial_number(certificate))
         )
         request = turn.request(record.request_id) if record else None
         if (
@@ -448,13 +395,13 @@ class EnrollmentCore:
             turn.remember_key(cn=cn, key_id=key, how="member")
 
     def _link_down(self, turn: Turn, event: ev.LinkDown) -> None:
-        state = self._links.pop(event.link, None)
+        state = self._links.drop(event.link)
         if state is None:
             return
         self._waiters.remove_link(event.link)
         if state.upstream:
             self._upstream.link_down(event.link, turn.now)
-        self._own.link_down(event.link)
+        self._own.link_down(event.link, turn.now)
         if not event.clean:
             return
         for request_id in state.answered:
@@ -474,7 +421,7 @@ class EnrollmentCore:
             self._resume(turn)
         if self._expiry.due_at is not None and self._expiry.due_at <= now:
             self._expiry.look(turn)
-        parents = [s.name for s in self._links.values() if s.upstream]
+        parents = list(self._links.upwards())
         for waiter in self._waiters.expired(now):
             self._hold_ended(turn, waiter, parents)
         for errand in self._upstream.take_due(turn.now):
@@ -497,14 +444,14 @@ class EnrollmentCore:
         self._upstream.ask_again(turn, errand, attempt)
         self._relay.went_up(turn, errand, request, attempt)
 
-    def _hold_ended(self, turn: Turn, waiter: Waiter, parents: list[str]) -> None:
+    def _hold_ended(self, turn: Turn, waiter: Waiter, parents: list[LinkState]) -> None:
         if waiter.call is None:
             self._responder.let_go(turn, waiter)
             return
         request = turn.request(waiter.request_id)
         name = request.cn if request is not None else "?"
-        reason, text = still_undecided(self._settings, name, parents)
-        self._responder.say_pending(turn, [waiter], reason=reason, text=text)
+        reason, text, hop = still_undecided(self._settings, name, parents)
+        self._responder.say_pending(turn, [waiter], reason=reason, text=text, hop=hop)
 
     def _ledger_changed(self, turn: Turn, _event: ev.LedgerChanged) -> None:
         """An operator decided: carry it out, tell those who wait."""
@@ -536,7 +483,7 @@ class EnrollmentCore:
                 self._signer.proceed(turn, request)
             for attempt in turn.ledger.open_attempts():
                 self._reconsider(turn, attempt)
-        elif any(state.upstream for state in self._links.values()):
+        elif any(self._links.upwards()):
             self._relay.parent_connected(turn)
 
     def _remember_keys(self, turn: Turn) -> None:
@@ -569,6 +516,7 @@ class EnrollmentCore:
 
     def _spread_settings(self) -> None:
         for part in (
+            self._reception,
             self._responder,
             self._signer,
             self._relay,
@@ -578,3 +526,4 @@ class EnrollmentCore:
         ):
             part.settings = self._settings
         self._upstream.limits = self._settings.limits
+        self._failures.reconfigure(self._settings.limits)

@@ -54,6 +54,13 @@ class PeerIsIcefloe:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkEnding:
+    """A parent's session closes: nothing more is sent or heard; `LinkDown` follows."""
+
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
 class LinkDown:
     """A session ended.
 
@@ -152,10 +159,16 @@ class DeadlineReached:
     """`EnrollmentCore.next_deadline` has passed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """The node stops: who waits has an answer now, and so has who still comes."""
+
+
 Event = (
     Started
     | LinkUp
     | PeerIsIcefloe
+    | LinkEnding
     | LinkDown
     | CertificateAsked
     | ParentAnswered
@@ -167,4 +180,5 @@ Event = (
     | SigningFailed
     | LedgerChanged
     | DeadlineReached
+    | Stopping
 )

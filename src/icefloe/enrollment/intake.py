@@ -9,7 +9,8 @@ Rules 0 to 2 of the life of a request (docs/architecture.md):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from icefloe.enrollment.crowding import is_full
 from icefloe.enrollment.events import CertificateAsked
+from icefloe.enrollment.failures import Asker
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
@@ -33,13 +35,21 @@ from icefloe.enrollment.model import (
     serial_text,
     ticket_digest,
 )
+from icefloe.enrollment.quotas import Quotas
 from icefloe.enrollment.reasons import HopDid, Reason
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
-from icefloe.pki.certificates import key_id, load_der, load_pem, to_pem
+from icefloe.pki.certificates import (
+    common_name,
+    key_id,
+    load_der,
+    load_pem,
+    serial_number,
+    to_pem,
+)
 from icefloe.pki.errors import CommonNameInvalid, PKIError
 from icefloe.pki.requests import PresentedCertificate, check_request_certificate
-from icefloe.pki.trust import ca_due_for, up_to_date
+from icefloe.pki.trust import ca_due_for, moment_for, up_to_date
 from icefloe.wire.catalogue import RequestCertificate
 
 # A renewal chain grows by one a year; longer ones are made by somebody.
@@ -52,12 +62,19 @@ _Encoded = TypeVar("_Encoded", str, bytes)
 
 
 class Turned(Exception):
-    """The asking is answered at the door with a refusal."""
+    """The asking is refused before anything of it is kept."""
 
-    def __init__(self, refusal: Refusal) -> None:
-        """Carry the refusal."""
+    def __init__(self, refusal: Refusal, *, is_failure: bool = False) -> None:
+        """Carry the refusal.
+
+        Args:
+            refusal: what is told.
+            is_failure: it counts as a wrong ticket does: nobody who means well asks
+                like that often.
+        """
         super().__init__(refusal.reason)
         self.refusal = refusal
+        self.is_failure = is_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,8 @@ class _Asking:
     params: RequestCertificate
     presented: PresentedCertificate
     origin: Origin
+    asker: Asker
+    quotas: Quotas
     is_awaited: Callable[[AttemptRecord], bool]
 
     @property
@@ -97,6 +116,9 @@ def take_in(
     link: LinkState,
     event: CertificateAsked,
     *,
+    asker: Asker,
+    quotas: Quotas,
+    refuse_name: Callable[[str], None],
     is_awaited: Callable[[AttemptRecord], bool],
 ) -> Intake:
     """Apply rules 0 to 2 to an asking.
@@ -106,6 +128,9 @@ def take_in(
         settings: what the node stands on.
         link: who asks.
         event: what is asked.
+        asker: who asks, as limits count.
+        quotas: who brought which request.
+        refuse_name: raises `Turned` when no ticket for a name is looked at.
         is_awaited: whether somebody waits for an attempt; such a one is not
             evicted.
 
@@ -115,15 +140,28 @@ def take_in(
     name = settings.node_name
     if len(event.params.ticket) > TICKET_CHARS_MAX:
         text = f"{name} refused the request: no ticket is that long."
-        raise Turned(_refusal(name, Reason.WRONG_TICKET, text))
+        raise Turned(_refusal(name, Reason.WRONG_TICKET, text), is_failure=True)
     presented, origin = _presented(name, link, event.params)
-    asking = _Asking(turn, settings, link, event.params, presented, origin, is_awaited)
+    asking = _Asking(
+        turn=turn,
+        settings=settings,
+        link=link,
+        params=event.params,
+        presented=presented,
+        origin=origin,
+        asker=asker,
+        quotas=quotas,
+        is_awaited=is_awaited,
+    )
     renews = _renews(asking)
+    _refuse_authority(settings, presented)
     request, known, chain_end = _find(turn, settings, presented, renews)
     if known is not None and request is not None:
         return Intake(request, presented.fingerprint, known)
     if request is not None and request.state is RequestState.REMOVED:
         raise Turned(_declined(name, request))
+    if event.params.ticket:
+        refuse_name(presented.cn)
     if request is None:
         request = _new_request(asking, chain_end)
     attempt = _record(asking, request)
@@ -152,10 +190,12 @@ def _presented(
         presented = check_request_certificate(certificate)
     except CommonNameInvalid as error:
         text = f"{name} refused the request: {error}"
-        raise Turned(_refusal(name, Reason.BAD_NAME, text)) from error
+        raise Turned(_refusal(name, Reason.BAD_NAME, text), is_failure=True) from error
     except PKIError as error:
         text = f"{name} refused the certificate in the request: {error}"
-        raise Turned(_refusal(name, Reason.BAD_CERTIFICATE, text)) from error
+        raise Turned(
+            _refusal(name, Reason.BAD_CERTIFICATE, text), is_failure=True
+        ) from error
     if presented.key_id == link.peer.key_id:
         return presented, Origin.DIRECT
     if link.member:
@@ -166,8 +206,22 @@ def _presented(
             f"{name} refused the request for '{presented.cn}': a certificate that "
             "is not self-signed must be presented by its owner."
         )
-        raise Turned(_refusal(name, Reason.NO_POSSESSION, text))
+        raise Turned(_refusal(name, Reason.NO_POSSESSION, text), is_failure=True)
     return presented, Origin.POSTED
+
+
+def _refuse_authority(
+    settings: EnrollmentSettings, presented: PresentedCertificate
+) -> None:
+    """Refuse the CA's own name: a leaf of that name could not be told from the CA."""
+    anchor = settings.anchor
+    names = {common_name(ca) for ca in anchor.all_cas} if anchor is not None else set()
+    if settings.issuer is not None:
+        names.add(common_name(settings.issuer))
+    if presented.cn in names:
+        name = settings.node_name
+        text = f"{name} refused the request: '{presented.cn}' is the name of the CA."
+        raise Turned(_refusal(name, Reason.BAD_NAME, text))
 
 
 def _renews(asking: _Asking) -> str:
@@ -175,7 +229,7 @@ def _renews(asking: _Asking) -> str:
     anchor, at = asking.settings.anchor, asking.turn.now.wall
     presented, name = asking.presented, asking.node_name
     certificate = presented.certificate
-    if anchor is None or not anchor.is_signed(certificate, at):
+    if anchor is None or not anchor.is_signed(certificate, moment_for(certificate, at)):
         return ""
     root_due = ca_due_for(_requestor_ca(asking), anchor.ca, at)
     # A leaf issued under our CA certificate came with it: its owner has it.
@@ -192,7 +246,7 @@ def _renews(asking: _Asking) -> str:
             "it must be presented by its owner or forwarded by a member."
         )
         raise Turned(_refusal(name, Reason.NO_POSSESSION, text))
-    return serial_text(certificate.serial_number)
+    return serial_text(serial_number(certificate))
 
 
 def _requestor_ca(asking: _Asking) -> x509.Certificate | None:
@@ -262,16 +316,20 @@ def _can_be_given(
     certificate = x509.load_der_x509_certificate(record.certificate)
     return (
         anchor is not None
-        and anchor.is_signed(certificate, turn.now.wall)
+        and anchor.is_signed(certificate, moment_for(certificate, turn.now.wall))
         and up_to_date(certificate, turn.now.wall)
     )
 
 
 def _new_request(asking: _Asking, renews: str) -> RequestRecord:
     turn, settings, presented = asking.turn, asking.settings, asking.presented
-    preferred = asking.link.member or bool(asking.params.ticket)
+    # Where nobody looks at tickets, anything would do for one.
+    looked_at = settings.checks_tickets or not settings.signs
+    preferred = asking.link.member or (looked_at and bool(asking.params.ticket))
     if is_full(turn, settings.limits, preferred=preferred):
         raise Turned(_full(settings.node_name))
+    if asking.quotas.is_full(turn, asking.asker, settings.limits):
+        raise Turned(_share_full(settings.node_name, asking.asker))
     record = RequestRecord(
         request_id=request_id(cn=presented.cn, key_id=presented.key_id, renews=renews),
         cn=presented.cn,
@@ -283,6 +341,7 @@ def _new_request(asking: _Asking, renews: str) -> RequestRecord:
     )
     turn.store_request(record)
     turn.add_hop(record.request_id, HopDid.RECEIVED)
+    asking.quotas.brought(asking.asker, record.request_id)
     return record
 
 
@@ -335,31 +394,54 @@ def _record(asking: _Asking, request: RequestRecord) -> AttemptRecord:
 def _make_room(asking: _Asking, request: RequestRecord) -> None:
     """Evict an attempt where there are too many.
 
-    Refused ones go first, then lesser ones. Never one that somebody waits for,
-    nor an open one that proves more than the newcomer.
+    A stranger's source has a few places at one request, and only its own attempts
+    make room for another one there. In all, refused ones go first, then lesser ones,
+    then of the asker with the most for one certificate: whoever tries tickets with
+    the owner's certificate meets his own attempts before the owner's. Never an open one
+    that proves more than the newcomer, nor one that somebody waits for; unless a stranger
+    does, and the newcomer has the key.
     """
-    turn = asking.turn
-    attempts = turn.attempts(request.request_id)
-    if len(attempts) < asking.settings.limits.attempts_max:
-        return
-    for candidate in sorted(attempts, key=_worth):
+    limits = asking.settings.limits
+    attempts = asking.turn.attempts(request.request_id)
+    own = [a for a in attempts if Asker.of_attempt(a).key == asking.asker.key]
+    if not asking.asker.member and len(own) >= limits.attempts_per_source:
+        _evict(asking, own)
+    elif len(attempts) >= limits.attempts_max:
+        _evict(asking, attempts)
+
+
+def _evict(asking: _Asking, attempts: Sequence[AttemptRecord]) -> None:
+    crowds = Counter(map(_crowd_of, attempts))
+
+    def worth(attempt: AttemptRecord) -> tuple[bool, int, int, float]:
+        return (
+            attempt.state is not AttemptState.REFUSED,
+            _RANKS[attempt.origin],
+            -crowds[_crowd_of(attempt)],
+            attempt.asked_at,
+        )
+
+    for candidate in sorted(attempts, key=worth):
         lesser = _RANKS[candidate.origin] <= _RANKS[asking.origin]
         refused = candidate.state is AttemptState.REFUSED
         if (refused or lesser) and not asking.is_awaited(candidate):
-            turn.forget_attempt(candidate)
+            asking.turn.forget_attempt(candidate)
             return
-    raise Turned(_full(asking.node_name))
+    if asking.origin is Origin.DIRECT:
+        # Strangers who wait for their guesses must not keep the owner out.
+        for candidate in sorted(attempts, key=worth):
+            if candidate.origin is Origin.POSTED:
+                asking.turn.forget_attempt(candidate)
+                return
+    # All of them are waited for: so many tickets at once for one certificate.
+    raise Turned(_full(asking.node_name), is_failure=not asking.asker.member)
+
+
+def _crowd_of(attempt: AttemptRecord) -> tuple[str, str]:
+    return Asker.of_attempt(attempt).key, attempt.fingerprint
 
 
 _RANKS = {Origin.POSTED: 0, Origin.RELAYED: 1, Origin.DIRECT: 2}
-
-
-def _worth(attempt: AttemptRecord) -> tuple[bool, int, float]:
-    return (
-        attempt.state is not AttemptState.REFUSED,
-        _RANKS[attempt.origin],
-        attempt.asked_at,
-    )
 
 
 # -- words ---------------------------------------------------------------------------
@@ -381,4 +463,12 @@ def _declined(name: str, request: RequestRecord) -> Refusal:
 
 def _full(name: str) -> Refusal:
     text = f"{name} keeps too many unfinished certificate requests; ask again later."
+    return _refusal(name, Reason.LIMIT, text, retry_after=60.0)
+
+
+def _share_full(name: str, asker: Asker) -> Refusal:
+    text = (
+        f"{name} keeps too many unfinished certificate requests from {asker.label}; "
+        "ask again later."
+    )
     return _refusal(name, Reason.LIMIT, text, retry_after=60.0)

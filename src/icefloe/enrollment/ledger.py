@@ -71,7 +71,9 @@ class StoreIntent:
 
 @dataclass(frozen=True, slots=True)
 class AbandonIntent:
-    """Delete the intent of a request that has no certificate: its CA key is gone.
+    """Delete the intent of a request that has no certificate: it is of no use.
+
+    Its CA key is gone, or the clock was set and its dates are wrong.
 
     With a certificate it is a bug and must fail the transaction.
     """
@@ -226,7 +228,9 @@ class LedgerWriter(Ledger, Protocol):
         """Make the transaction durable.
 
         Raises:
-            LedgerUnavailableError: nothing of the transaction is kept.
+            LedgerUnavailableError: nobody may count on the transaction.  It is rolled
+                back, but what a disk would not promise to keep it may have kept: it may
+                be found whole, at once or after a restart.
         """
 
     def rollback(self) -> None:

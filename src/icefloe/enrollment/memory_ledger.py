@@ -145,6 +145,19 @@ class MemoryLedger:
         """Let the next such call raise `LedgerUnavailableError`, once."""
         self._faults.add(operation)
 
+    def rows(self) -> dict[str, int]:
+        """Return how many rows there are of each kind of record."""
+        disk = self._disk
+        return {
+            "requests": len(disk.requests),
+            "attempts": len(disk.attempts),
+            "decisions": len(disk.decisions),
+            "intents": len(disk.intents),
+            "certificates": len(disk.certificates),
+            "hops": sum(map(len, disk.hops.values())),
+            "known keys": len(disk.known_keys),
+        }
+
     # -- reads ------------------------------------------------------------------
 
     def request(self, request_id: str) -> RequestRecord | None:

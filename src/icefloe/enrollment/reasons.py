@@ -19,6 +19,7 @@ class Reason(enum.StrEnum):
     BAD_NAME = "bad-name"
     NO_POSSESSION = "no-possession"
     LIMIT = "limit"
+    TOO_MANY_WRONG_TICKETS = "too-many-wrong-tickets"
     SIGNER_FAULT = "signer-fault"
     LEDGER_FAULT = "ledger-fault"
     REFUSED_BY_PARENT = "refused-by-parent"
@@ -28,8 +29,25 @@ class Reason(enum.StrEnum):
     ANOTHER_KEY = "another-key"
     OUTSIDE_SUBTREE = "outside-subtree"
     REVOKED_KEY = "revoked-key"
+    TOO_MANY_CERTIFICATES = "too-many-certificates"
     PARENT_UNREACHABLE = "parent-unreachable"
     PARENT_PENDING = "parent-pending"
+    NODE_STOPS = "node-stops"
+
+
+TEMPORARY = frozenset(
+    {
+        Reason.LIMIT.value,
+        Reason.TOO_MANY_WRONG_TICKETS.value,
+        Reason.SIGNER_FAULT.value,
+        Reason.LEDGER_FAULT.value,
+    }
+)
+"""A refusal for these reasons is about the node that refused, or about the moment, not
+about the request: asking again later, or another parent, may help."""
+
+OF_THE_NODE = frozenset({Reason.SIGNER_FAULT.value, Reason.LEDGER_FAULT.value})
+"""Those that are about the node and nobody's request: everybody may hear of them."""
 
 
 class HopDid(enum.StrEnum):

@@ -18,6 +18,7 @@ from icefloe.enrollment.answers import HOPS_MAX, PENDING, REFUSED, SIGNED, Respo
 from icefloe.enrollment.commands import Level
 from icefloe.enrollment.crowding import forget_if_crowded
 from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.failures import Failures
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
@@ -31,20 +32,22 @@ from icefloe.enrollment.model import (
     RequestState,
     serial_text,
 )
-from icefloe.enrollment.reasons import HopDid, Reason, reason_in_words
+from icefloe.enrollment.reasons import (
+    OF_THE_NODE,
+    TEMPORARY,
+    HopDid,
+    Reason,
+    reason_in_words,
+)
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.upstream import Errand, Upstream
 from icefloe.enrollment.waiters import Waiters
 from icefloe.pki.certificates import load_pem
 from icefloe.pki.errors import PKIError
-from icefloe.pki.trust import verify_issued
+from icefloe.pki.trust import up_to_date, verify_issued
 from icefloe.wire.catalogue import CertificateResult
 
-# A parent's refusal for these reasons is about the parent, not the request.
-_TEMPORARY = frozenset(
-    {Reason.LIMIT.value, Reason.SIGNER_FAULT.value, Reason.LEDGER_FAULT.value}
-)
 # "Pending" for these reasons waits for a person: no use holding on.
 _WAITS_FOR_PERSON = frozenset(
     {
@@ -53,11 +56,14 @@ _WAITS_FOR_PERSON = frozenset(
         Reason.ANOTHER_KEY.value,
         Reason.OUTSIDE_SUBTREE.value,
         Reason.REVOKED_KEY.value,
+        Reason.TOO_MANY_CERTIFICATES.value,
     }
 )
 _FACT_CHARS_MAX = 256
 # Words of a parent that are kept and passed on.
 _TEXT_CHARS_MAX = 2000
+# A parent that wants to be left alone longer is asked all the same.
+RETRY_AFTER_MAX = 60.0
 
 
 class Relay:
@@ -70,8 +76,10 @@ class Relay:
         waiters: Waiters,
         upstream: Upstream,
         links: Mapping[LinkId, LinkState],
+        failures: Failures,
     ) -> None:
         """Ask through `upstream`, answer through `responder`."""
+        self._failures = failures
         self._responder = responder
         self._waiters = waiters
         self._upstream = upstream
@@ -156,6 +164,7 @@ class Relay:
             return
         request, attempt = asked
         reason = result.reason or ""
+        link.trouble = _trouble(link, result)
         if result.status_code == SIGNED and result.cert:
             self._hops_from(turn, request, result.hops)
             if not self.take_certificate(turn, request, link, result.cert):
@@ -168,7 +177,7 @@ class Relay:
                     reason="",
                     pause=self.settings.limits.poll_unusable,
                 )
-        elif result.status_code == REFUSED and reason not in _TEMPORARY:
+        elif result.status_code == REFUSED and reason not in TEMPORARY:
             self._refused(turn, link, request, attempt, result)
         elif result.status_code == PENDING:
             self._undecided(
@@ -182,7 +191,15 @@ class Relay:
                 cn=request.cn,
                 detail=result.error,
             )
-            self._undecided(turn, link, call, request, attempt, reason="")
+            self._undecided(
+                turn,
+                link,
+                call,
+                request,
+                attempt,
+                reason="",
+                at_least=min(result.retry_after or 0.0, RETRY_AFTER_MAX),
+            )
 
     def failed(self, turn: Turn, link: LinkState, call: str, detail: str) -> None:
         """A parent could not be asked, or answered with an error."""
@@ -243,11 +260,42 @@ class Relay:
         serial = serial_text(certificate.serial_number)
         other = turn.ledger.certificate_by_serial(serial)
         if other is not None and other.request_id != request.request_id:
+            return self._give_known(turn, request, link, certificate, other)
+        self._keep(turn, request, link, certificate)
+        return True
+
+    def _give_known(
+        self,
+        turn: Turn,
+        request: RequestRecord,
+        link: LinkState,
+        certificate: x509.Certificate,
+        known: CertificateRecord,
+    ) -> bool:
+        """A parent answers with a certificate that we have under another request.
+
+        Of the same name and key it is right: it came, unasked, while the earlier one
+        of this key could be given out, and now that one cannot. A serial number stands
+        in the ledger once, so it stays where it is, and whoever waits is given it. Of
+        another name or key, or due, or not the very same one, it is not used: only
+        what came now has been verified.
+        """
+        owner = turn.request(known.request_id)
+        ours = (request.cn, request.key_id)
+        is_same = certificate.public_bytes(Encoding.DER) == known.certificate
+        is_due = not up_to_date(certificate, turn.now.wall)
+        is_ours = owner is not None and (owner.cn, owner.key_id) == ours
+        if is_due or not is_same or not is_ours:
             # The ledger would refuse it, and everything else of the same batch.
-            detail = f"serial number {serial} was given to another request before"
+            detail = f"serial number {known.serial} was given to another request before"
             self._not_used(turn, request, link, detail)
             return False
-        self._keep(turn, request, link, certificate)
+        for attempt in turn.attempts(request.request_id):
+            self._upstream.end(attempt.attempt_id)
+            if attempt.ticket:
+                self._failures.was_right(turn, attempt.attempt_id, request.cn)
+        waiters = self._waiters.of_request(request.request_id)
+        self._responder.give_certificate(turn, waiters, known)
         return True
 
     def _not_used(
@@ -315,8 +363,11 @@ class Relay:
 
     def settle(self, turn: Turn, request_id: str, record: CertificateRecord) -> None:
         """A request has its certificate: close its attempts, answer everyone."""
+        request = turn.request(request_id)
         for attempt in turn.attempts(request_id):
             self._upstream.end(attempt.attempt_id)
+            if attempt.ticket and request is not None:
+                self._failures.was_right(turn, attempt.attempt_id, request.cn)
             if attempt.state in OPEN_ATTEMPT_STATES:
                 turn.settle_attempt(attempt, AttemptState.SIGNED)
         waiters = self._waiters.of_request(request_id)
@@ -337,6 +388,10 @@ class Relay:
             retry_after=result.retry_after,
         )
         self._upstream.end(attempt.attempt_id)
+        if refusal.reason == Reason.WRONG_TICKET.value:
+            # From here on this node refuses for its parent, if it was one too many.
+            asker = self._failures.was_wrong(attempt, request.cn, turn.now.mono)
+            self._failures.shun(turn, asker)
         turn.settle_attempt(attempt, AttemptState.REFUSED, refusal=refusal)
         turn.add_hop(request.request_id, HopDid.REFUSED)
         turn.log(
@@ -377,9 +432,12 @@ class Relay:
         text: str = "",
         answered: bool = True,
         pause: float = 0.0,
+        at_least: float = 0.0,
     ) -> None:
         """A parent said "pending", or nothing of use: others, a rest, the askers."""
-        if self._upstream.undecided(turn, call, attempt, pause=pause):
+        if self._upstream.undecided(
+            turn, call, attempt, pause=pause, at_least=at_least
+        ):
             return
         if answered:
             attempt = turn.settle_attempt(attempt, AttemptState.PENDING)
@@ -409,9 +467,10 @@ class Relay:
         """Whether an attempt's ticket still counts: its asker is there, or just was.
 
         Behind a real parent, which tells no refusal, a mistyped ticket would
-        otherwise keep the owner's later asking without one back for ever.
+        otherwise keep the owner's later asking without one back for ever.  So would a
+        ticket that came before the clock was set back by hours, hence both ways.
         """
-        age = turn.now.wall - attempt.asked_at
+        age = abs(turn.now.wall - attempt.asked_at)
         return age < self.settings.limits.stand_back or bool(
             self._waiters.of_attempt(attempt.request_id, attempt.attempt_id)
         )
@@ -484,6 +543,18 @@ def _pending_text(link: LinkState, request: RequestRecord) -> str:
         f"The certificate request for '{request.cn}' is kept and was forwarded "
         f"to {link.name}, which has not decided yet. Ask again, or approve it "
         "on the signer."
+    )
+
+
+def _trouble(link: LinkState, result: CertificateResult) -> Refusal | None:
+    """Return what a parent says keeps it from deciding anything at all."""
+    reason = result.reason or ""
+    if result.status_code != REFUSED or reason not in OF_THE_NODE:
+        return None
+    return Refusal(
+        reason=reason,
+        text=result.error[:_TEXT_CHARS_MAX],
+        hop=_text(result.hop) or link.name,
     )
 
 

@@ -17,8 +17,9 @@ class EnrollmentLimits:
     # A requester with an id and a ticket waits this long on its connection.
     # Icinga's own client waits 20 s happily (ran); stay well below.
     hold_ticketed: float = 15.0
-    # A member (a relay below us) waits longer: it holds nobody's terminal.
-    hold_member: float = 60.0
+    # A member (a relay below us) waits longer: it holds nobody's terminal. Unless it
+    # is a command, run with a member's certificate: that gives up after 30 s.
+    hold_member: float = 25.0
     # A member that asked without an id, or was told "pending", is pushed to for
     # so long; it asks again while anybody below it does.
     hold_member_silent: float = 600.0
@@ -53,9 +54,38 @@ class EnrollmentLimits:
     stand_back: float = 120.0
     # Unfinished requests kept; beyond it new ones are refused with "later".
     open_requests_max: int = 20_000
+    # Of these for one stranger's source, so that one flood leaves room for others; a
+    # site behind one address may have thousands of agents waiting for a master.
+    open_requests_per_source: int = 5_000
+    # The same for a member that forwards them.
+    open_requests_per_relay: int = 10_000
     # Attempts kept for one request: a roll-out that tries tickets or remade
     # certificates needs a handful.
     attempts_max: int = 16
+    # Of these from one source: who tries tickets for somebody else's certificate
+    # takes none of the owner's places.
+    attempts_per_source: int = 4
+    # Wrong tickets a minute from one stranger's source, and as many at once. People
+    # who type need few; comparing one takes 10-20 ms of a signer's CPU.
+    wrong_tickets_per_minute: int = 30
+    # The same through one member, which carries many agents: at worst a sixth of a
+    # core at the signer.
+    wrong_tickets_per_relay: int = 600
+    # The same for one name, whoever asks; above it each peer has its own few.
+    wrong_tickets_per_name: int = 60
+    wrong_tickets_per_name_and_peer: int = 3
+    # Peers, names and pairs of both whose wrong tickets are remembered (200 bytes).
+    rate_keys_max: int = 65_536
+    # Tickets compared at one time, in turn for those who wait: two for each of the
+    # threads that do it keep these busy.
+    ticket_checks_at_once: int = 8
+    # Tickets of one stranger's source that wait to be compared: a site of a thousand
+    # agents that starts at once; two cores compare them in 15 s.
+    ticket_checks_waiting: int = 2_048
+    # Certificates that tickets sign for one name in a day, each for another key. A
+    # machine that is installed again and again needs a few; who found a ticket gets no
+    # more, and from then on a person decides.
+    certificates_per_name_and_day: int = 20
     # Anonymous connections held for an approval.
     held_links_max: int = 2_000
     # Askers waiting on one anonymous connection, and on one member's.

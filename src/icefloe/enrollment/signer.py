@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from icefloe.doors import WallTime
 from icefloe.enrollment.answers import Responder
+from icefloe.enrollment.checks import TicketChecks
 from icefloe.enrollment.commands import CheckTicket, Level, Sign
 from icefloe.enrollment.crowding import forget_if_crowded
 from icefloe.enrollment.events import (
@@ -29,27 +30,34 @@ from icefloe.enrollment.events import (
     TicketChecked,
     TicketCheckFailed,
 )
+from icefloe.enrollment.failures import Failures, over_rate
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
+    SETTLED_STATES,
     AttemptRecord,
     AttemptState,
     CertificateRecord,
     DecisionKind,
     DecisionRecord,
     IntentRecord,
-    Origin,
     Refusal,
     RequestRecord,
     RequestState,
     serial_text,
 )
 from icefloe.enrollment.policy import Gate, gate, reserved_gate
+from icefloe.enrollment.rates import Meter, Rate
 from icefloe.enrollment.reasons import HopDid, Reason
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.waiters import Waiters
-from icefloe.pki.certificates import is_self_issued, key_id, serial_number
+from icefloe.pki.certificates import (
+    is_self_issued,
+    key_id,
+    load_der,
+    serial_number,
+)
 from icefloe.pki.errors import PKIError, ReasonCode
 from icefloe.pki.keys import require_supported
 from icefloe.pki.profiles import (
@@ -62,8 +70,13 @@ from icefloe.pki.profiles import (
 )
 from icefloe.pki.trust import verify_issued
 
-# Comparing a ticket takes 10-20 ms of CPU: one connection gets no more at a time.
-CHECKS_OF_A_STRANGER_MAX = 4
+DAY_SECONDS = 86_400.0
+# Nobody's ticket changes anything any more.
+_JUDGED_STATES = SETTLED_STATES | {
+    RequestState.DECIDED,
+    RequestState.INTENDED,
+    RequestState.REMOVED,
+}
 
 
 class Signer:
@@ -75,15 +88,19 @@ class Signer:
         responder: Responder,
         waiters: Waiters,
         links: Mapping[LinkId, LinkState],
+        failures: Failures,
     ) -> None:
-        """Answer through the given responder."""
+        """Answer through the given responder; count wrong tickets in `failures`."""
         self._responder = responder
         self._waiters = waiters
         self._links = links
+        self._failures = failures
         # Tickets being compared and intents being signed right now. Not
         # persistent: after a restart both are started again from the ledger.
-        self._checking: dict[str, str] = {}
+        self._checks = TicketChecks()
         self._signing: set[str] = set()
+        # What tickets had signed for each name lately; a restart forgets it.
+        self._signed_by_ticket = Meter(Rate(1, DAY_SECONDS))
         self.settings: EnrollmentSettings
 
     # -- an attempt --------------------------------------------------------------
@@ -105,30 +122,66 @@ class Signer:
     def _check(
         self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
     ) -> None:
-        """Have the ticket compared, a few at a time for one stranger."""
-        if attempt.attempt_id in self._checking:
+        """Have the ticket compared, when it is its peer's turn."""
+        if attempt.attempt_id in self._checks:
             return
-        stranger = attempt.origin is not Origin.RELAYED
-        under_way = sum(1 for via in self._checking.values() if via == attempt.via)
-        if stranger and under_way >= CHECKS_OF_A_STRANGER_MAX:
+        asker = self._failures.asker_of(attempt)
+        most = self.settings.limits.ticket_checks_waiting
+        if not asker.member and self._checks.waiting_for(asker.key) >= most:
             name = self.settings.node_name
-            text = f"{name} is checking enough tickets from {attempt.via}; ask later."
+            text = f"{name} is checking enough tickets from {asker.label}; ask later."
             refusal = Refusal(
                 reason=Reason.LIMIT.value, text=text, hop=name, retry_after=5.0
             )
             waiters = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
             self._responder.refuse(turn, waiters, refusal)
             return
-        self._checking[attempt.attempt_id] = attempt.via
-        turn.order(CheckTicket(attempt.attempt_id, request.cn, attempt.ticket))
+        self._checks.add(attempt.attempt_id, peer=asker.key)
+        self._begin_checks(turn)
+
+    def _begin_checks(self, turn: Turn) -> None:
+        """Have the next tickets compared, as long as few enough are."""
+        while self._checks.under_way < self.settings.limits.ticket_checks_at_once:
+            attempt_id = self._checks.take()
+            if attempt_id is None:
+                return
+            attempt = turn.attempt(attempt_id)
+            request = turn.request(attempt.request_id) if attempt else None
+            if attempt is None or request is None or not _is_to_check(attempt, request):
+                self._checks.done(attempt_id)  # forgotten or settled meanwhile
+            elif (at := self._failures.compared_at(attempt, turn.now.mono)) > (
+                turn.now.mono
+            ):
+                self._checks.done(attempt_id)
+                self._not_compared(turn, request, attempt, at - turn.now.mono)
+            else:
+                turn.order(CheckTicket(attempt_id, request.cn, attempt.ticket))
+
+    def _not_compared(
+        self,
+        turn: Turn,
+        request: RequestRecord,
+        attempt: AttemptRecord,
+        seconds: float,
+    ) -> None:
+        """Its peer came over its rate while the ticket waited."""
+        asker = self._failures.asker_of(attempt)
+        refusal = over_rate(self.settings.node_name, asker.label, seconds)
+        self._refuse(turn, request, attempt, refusal)
 
     def ticket_checked(self, turn: Turn, event: TicketChecked) -> None:
         """The comparison of a ticket ended."""
-        self._checking.pop(event.attempt_id, None)
+        self._checks.done(event.attempt_id)
+        self._judge(turn, event)
+        self._begin_checks(turn)
+
+    def _judge(self, turn: Turn, event: TicketChecked) -> None:
         attempt = turn.attempt(event.attempt_id)
         request = turn.request(attempt.request_id) if attempt else None
         if attempt is None or request is None:
             return  # forgotten or removed meanwhile
+        if event.valid:
+            self._failures.was_right(turn, attempt.attempt_id, request.cn)
         if attempt.state not in OPEN_ATTEMPT_STATES:
             return  # another attempt got the certificate
         if request.state in (RequestState.DECIDED, RequestState.INTENDED):
@@ -142,15 +195,21 @@ class Signer:
         if needs is not None:
             self._await_approval(turn, request, attempt, needs)
         else:
+            self._signed_by_ticket.take(request.cn, turn.now.mono)
             self._decide(turn, request, DecisionKind.TICKET, attempt)
 
     def ticket_check_failed(self, turn: Turn, event: TicketCheckFailed) -> None:
         """A ticket was not compared, by a fault of ours; it is when asked again."""
-        self._checking.pop(event.attempt_id, None)
+        self._checks.done(event.attempt_id)
+        self._fault_of_check(turn, event)
+        self._begin_checks(turn)
+
+    def _fault_of_check(self, turn: Turn, event: TicketCheckFailed) -> None:
         attempt = turn.attempt(event.attempt_id)
         request = turn.request(attempt.request_id) if attempt else None
         if attempt is None or request is None:
             return  # forgotten meanwhile
+        self._failures.was_right(turn, attempt.attempt_id, request.cn)
         turn.log(
             Level.ERROR,
             "ticket could not be compared",
@@ -173,6 +232,17 @@ class Signer:
             ),
             hop=name,
         )
+        asker = self._failures.was_wrong(attempt, request.cn, turn.now.mono)
+        self._failures.shun(turn, asker)
+        self._refuse(turn, request, attempt, refusal)
+
+    def _refuse(
+        self,
+        turn: Turn,
+        request: RequestRecord,
+        attempt: AttemptRecord,
+        refusal: Refusal,
+    ) -> None:
         turn.settle_attempt(attempt, AttemptState.REFUSED, refusal=refusal)
         turn.add_hop(request.request_id, HopDid.REFUSED)
         turn.log(
@@ -199,7 +269,24 @@ class Signer:
             known_key=turn.ledger.known_key(request.cn),
             reserved_names=self.settings.reserved_names,
             tree=tree,
-        ) or self._revoked_gate(turn, request, attempt)
+        ) or (
+            self._revoked_gate(turn, request, attempt)
+            or self._frequency_gate(turn, request)
+        )
+
+    def _frequency_gate(self, turn: Turn, request: RequestRecord) -> Gate | None:
+        """Whether tickets had enough certificates signed for the name today.
+
+        Each is for another key. The next one is not refused, or who found a ticket
+        could shut the owner out: a person decides.
+        """
+        most = self.settings.limits.certificates_per_name_and_day
+        self._signed_by_ticket.reconfigure(Rate(most, DAY_SECONDS))
+        now = turn.now.mono
+        if self._signed_by_ticket.admits_at(request.cn, now) <= now:
+            return None
+        text = f"tickets have had {most} keys signed for '{request.cn}' within a day"
+        return Gate(Reason.TOO_MANY_CERTIFICATES, text, needs_reserved=False)
 
     def _revoked_gate(
         self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
@@ -208,7 +295,7 @@ class Signer:
         anchor = self.settings.anchor
         if anchor is None or not anchor.revocation_lists:
             return None
-        presented = x509.load_der_x509_certificate(attempt.certificate)
+        presented = load_der(attempt.certificate)
         serials = [serial_number(presented)] if not is_self_issued(presented) else []
         if request.renews:
             serials.append(int(request.renews, 16))
@@ -290,7 +377,10 @@ class Signer:
         if request.request_id in self._signing:
             return
         if intent.ca_key_id != key_id(issuer):
-            self._intend_anew(turn, request, intent)
+            self._intend_anew(turn, request, intent, "it is for a former CA key")
+            return
+        if _is_out_of_time(turn, intent):
+            self._intend_anew(turn, request, intent, _CLOCK)
             return
         self._signing.add(request.request_id)
         turn.order(Sign(request.request_id, intent.tbs))
@@ -305,7 +395,7 @@ class Signer:
             needs = self._approval_gate(turn, request, attempts[-1])
             if needs is not None:
                 return self._decline_approval(turn, request, needs)
-        presented = x509.load_der_x509_certificate(attempts[-1].certificate)
+        presented = load_der(attempts[-1].certificate)
         serial = serial_from(turn.entropy.bytes(SERIAL_BYTES))
         try:
             tbs = leaf_tbs(
@@ -338,15 +428,16 @@ class Signer:
         return turn.move(request, RequestState.INTENDED)
 
     def _intend_anew(
-        self, turn: Turn, request: RequestRecord, intent: IntentRecord
+        self, turn: Turn, request: RequestRecord, intent: IntentRecord, why: str
     ) -> None:
-        """The CA's key was replaced before it signed: decide the bytes again."""
+        """Nobody has seen this certificate, and nobody could use it: decide anew."""
         turn.log(
             Level.WARNING,
-            "intent of a former CA key abandoned",
+            "intent abandoned",
             cn=request.cn,
             request=request.request_id,
             serial=intent.serial,
+            detail=why,
         )
         turn.abandon_intent(request.request_id)
         self.proceed(turn, turn.move(request, RequestState.DECIDED))
@@ -392,6 +483,9 @@ class Signer:
             return None
         if request.state is not RequestState.INTENDED:
             return None
+        if intent.ca_key_id != key_id(issuer):
+            self.proceed(turn, request)  # the CA was replaced in the meantime
+            return None
         try:
             certificate = assemble(
                 intent.tbs, event.signature, require_supported(issuer.public_key())
@@ -404,7 +498,11 @@ class Signer:
                 at=turn.now.wall,
             )
         except PKIError as error:
-            self._fault(turn, request, f"the signed certificate is unusable: {error}")
+            if _is_out_of_time(turn, intent):
+                self._intend_anew(turn, request, intent, _CLOCK)
+            else:
+                detail = f"the signed certificate is unusable: {error}"
+                self._fault(turn, request, detail)
             return None
         return self._issue(turn, request, certificate)
 
@@ -434,7 +532,8 @@ class Signer:
         """The CA key could not be used; the intent stays and is tried again."""
         self._signing.discard(event.request_id)
         request = turn.request(event.request_id)
-        if request is not None:
+        # A key that was taken away meanwhile is no fault: the request goes up.
+        if request is not None and self.settings.issuer is not None:
             self._fault(turn, request, event.detail)
 
     def _fault(self, turn: Turn, request: RequestRecord, detail: str) -> None:
@@ -465,12 +564,29 @@ class Signer:
     def forget_running(self) -> None:
         """Forget what is being checked and signed: it is started again."""
         self._signing.clear()
-        self._checking.clear()
+        self._checks.clear()
+
+
+_CLOCK = "its dates are not those of our clock any more"
+
+
+def _is_out_of_time(turn: Turn, intent: IntentRecord) -> bool:
+    """Whether the clock was set, so far that the certificate would not be valid now."""
+    ahead = intent.at - turn.now.wall
+    return ahead > BACKDATE or -ahead > LEAF_LIFETIME
+
+
+def _is_to_check(attempt: AttemptRecord, request: RequestRecord) -> bool:
+    return (
+        attempt.state in OPEN_ATTEMPT_STATES
+        and bool(attempt.ticket)
+        and request.state not in _JUDGED_STATES
+    )
 
 
 def _chains(attempt: AttemptRecord, settings: EnrollmentSettings, at: WallTime) -> bool:
     anchor = settings.anchor
-    presented = x509.load_der_x509_certificate(attempt.certificate)
+    presented = load_der(attempt.certificate)
     return anchor is not None and anchor.is_signed(presented, at)
 
 

@@ -6,7 +6,7 @@ whoever cannot be told is let go, and comes again; what concerns no record goes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from icefloe.enrollment.answers import Responder
 from icefloe.enrollment.commands import (
@@ -17,9 +17,10 @@ from icefloe.enrollment.commands import (
     InstallIdentity,
     Log,
     Release,
+    Shun,
 )
 from icefloe.enrollment.events import CallId, CertificateAsked, Event, LinkId
-from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.links import Links
 from icefloe.enrollment.model import Refusal
 from icefloe.enrollment.own import CALL_PREFIX
 from icefloe.enrollment.reasons import Reason
@@ -38,7 +39,7 @@ class UnrecordedTurns:
         *,
         responder: Responder,
         waiters: Waiters,
-        links: Mapping[LinkId, LinkState],
+        links: Links,
     ) -> None:
         """Speak through `responder`."""
         self._responder = responder
@@ -47,7 +48,7 @@ class UnrecordedTurns:
         self.settings: EnrollmentSettings
 
     def put_right(
-        self, turn: Turn, events: Iterable[Event], commands: Iterable[Command]
+        self, turn: Turn, events: Sequence[Event], commands: Iterable[Command]
     ) -> None:
         """Order what is to be said and done instead of the turns' commands.
 
@@ -57,8 +58,12 @@ class UnrecordedTurns:
             commands: of the turns; they were not carried out.
         """
         told: set[tuple[LinkId, int]] = set()
+        unkept = {id(e.call) for e in events if isinstance(e, CertificateAsked)}
         for command in commands:
             if isinstance(command, Answer):
+                if _is_parked(command) and id(command.call) not in unkept:
+                    turn.order(command)  # it is in the ledger, from an earlier turn
+                    continue
                 self._tell_fault(turn, command.link, command.call, told)
             elif _needs_no_ledger(command):
                 turn.order(command)
@@ -79,7 +84,7 @@ class UnrecordedTurns:
         link = self._links.get(event.link)
         if link is not None and link.held and not self._waiters.count_on(link.link):
             # A daemon cannot be told: let go, it comes again and asks again.
-            link.held = False
+            self._links.let_go(link)
             turn.order(Release(link.link))
 
     def _end_due_holds(self, turn: Turn, told: set[tuple[LinkId, int]]) -> None:
@@ -99,17 +104,26 @@ class UnrecordedTurns:
         if (link, id(call)) in told:
             return
         told.add((link, id(call)))
-        name = self.settings.node_name
-        refusal = Refusal(
-            reason=Reason.LEDGER_FAULT.value,
-            text=(
-                f"{name} could not record the request (disk full or ledger not "
-                "writable; see its log). Nothing was kept: ask again later."
-            ),
-            hop=name,
-            retry_after=RETRY_AFTER,
-        )
+        refusal = ledger_fault(self.settings.node_name)
         self._responder.refuse_call(turn, link, call, refusal)
+
+
+def ledger_fault(node_name: str) -> Refusal:
+    """Word the refusal of a request that could not be recorded."""
+    return Refusal(
+        reason=Reason.LEDGER_FAULT.value,
+        text=(
+            f"{node_name} could not record the request (disk full or ledger not "
+            "writable; see its log). Nothing was kept: ask again later."
+        ),
+        hop=node_name,
+        retry_after=RETRY_AFTER,
+    )
+
+
+def _is_parked(answer: Answer) -> bool:
+    facts = answer.result.get("icefloe")
+    return isinstance(facts, Mapping) and facts.get("reason") == Reason.NODE_STOPS.value
 
 
 def _needs_no_ledger(command: Command) -> bool:
@@ -119,4 +133,4 @@ def _needs_no_ledger(command: Command) -> bool:
     """
     if isinstance(command, Ask):
         return command.call.startswith(CALL_PREFIX)
-    return isinstance(command, Log | Hold | Release | InstallIdentity)
+    return isinstance(command, Log | Hold | Release | InstallIdentity | Shun)

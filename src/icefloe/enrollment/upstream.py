@@ -14,25 +14,25 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-from cryptography import x509
 
 from icefloe.doors import MonotonicTime, Now
 from icefloe.enrollment.commands import Ask
 from icefloe.enrollment.events import LinkId
-from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.links import Links, LinkState
 from icefloe.enrollment.model import AttemptRecord
 from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.enrollment.turn import Turn
-from icefloe.pki.certificates import to_pem
+from icefloe.pki.certificates import load_der, to_pem
 from icefloe.wire.catalogue import RequestCertificate
 
 # Unanswered calls kept for one errand; a late answer to these is still taken.
 CALLS_MAX = 3
 # The rest after a first unusable answer, in seconds, is twice this.
 PAUSE_UNUSABLE = 2.5
+# Fewer moments to act at than this are not worth tidying: each ask leaves one behind.
+REMINDERS_MIN = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -66,7 +66,7 @@ class Upstream:
     def __init__(
         self,
         *,
-        links: Mapping[LinkId, LinkState],
+        links: Links,
         limits: EnrollmentLimits,
         is_waited_for: Callable[[Errand], bool],
     ) -> None:
@@ -175,7 +175,13 @@ class Upstream:
         return errand.attempt_id
 
     def undecided(
-        self, turn: Turn, call: str, attempt: AttemptRecord, *, pause: float = 0.0
+        self,
+        turn: Turn,
+        call: str,
+        attempt: AttemptRecord,
+        *,
+        pause: float = 0.0,
+        at_least: float = 0.0,
     ) -> bool:
         """A parent said "pending" or failed: the next parent, or a rest.
 
@@ -184,6 +190,7 @@ class Upstream:
             call: what the parent answered.
             attempt: what was asked about.
             pause: what it answered is unusable; rest ever longer, up to this.
+            at_least: it wants to be left alone so long.
 
         Returns:
             Whether another parent was asked at once.
@@ -199,15 +206,18 @@ class Upstream:
         if pause:
             errand.unusable += 1
             pause = min(pause, PAUSE_UNUSABLE * 2.0**errand.unusable)
-        self._rest(errand, turn.now, self._links.get(link), at_least=pause)
+        self._rest(
+            errand, turn.now, self._links.get(link), at_least=max(pause, at_least)
+        )
         return False
 
     def take_due(self, now: Now) -> list[Errand]:
         """Return the errands whose time has come, each once, in order."""
         ready = []
         while self._due and self._due[0][0] <= now.mono:
-            at, _, errand = heapq.heappop(self._due)
-            if errand.due == at and errand.attempt_id in self._errands:
+            reminder = heapq.heappop(self._due)
+            if self._is_due_at(reminder):
+                errand = reminder[2]
                 errand.due = None
                 ready.append(errand)
         return ready
@@ -231,17 +241,16 @@ class Upstream:
     def next_deadline(self) -> MonotonicTime | None:
         """When `take_due` will have something."""
         while self._due:
-            at, _, errand = self._due[0]
-            if errand.due == at and errand.attempt_id in self._errands:
-                return MonotonicTime(at)
+            if self._is_due_at(self._due[0]):
+                return MonotonicTime(self._due[0][0])
             heapq.heappop(self._due)
         return None
 
     # -- inside -------------------------------------------------------------------
 
     def _choose(self, errand: Errand) -> LinkState | None:
-        for state in self._links.values():
-            if state.upstream and state.link not in errand.asked:
+        for state in self._links.upwards():
+            if state.link not in errand.asked:
                 return state
         return None
 
@@ -274,6 +283,7 @@ class Upstream:
         self._forget_oldest_call(errand)
         call = f"{attempt.attempt_id}.{next(self._call_numbers)}"
         errand.asked.add(state.link)
+        state.asked.add(errand.request_id)
         errand.waiting_on[call] = state.link
         self._calls[call] = errand
         turn.order(Ask(state.link, call, _params(attempt)))
@@ -312,10 +322,18 @@ class Upstream:
         errand.due = at
         errand.has_slot = False
         heapq.heappush(self._due, (at, next(self._order), errand))
+        if len(self._due) > max(REMINDERS_MIN, 2 * len(self._errands)):
+            self._due = [each for each in self._due if self._is_due_at(each)]
+            heapq.heapify(self._due)
+
+    def _is_due_at(self, reminder: tuple[float, int, Errand]) -> bool:
+        """Whether a moment is still the one an errand waits for."""
+        at, _, errand = reminder
+        return errand.due == at and errand.attempt_id in self._errands
 
 
 def _params(attempt: AttemptRecord) -> RequestCertificate:
-    certificate = x509.load_der_x509_certificate(attempt.certificate)
+    certificate = load_der(attempt.certificate)
     return RequestCertificate(
         ticket=attempt.ticket,
         cert_request=to_pem(certificate),

@@ -1,57 +1,122 @@
 """Bounds on certificate requests that wait for the core.
 
-One connection could otherwise fill the queue that everybody's events go through.
+One connection, or one source, could otherwise fill the queue that everybody's events go
+through.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from icefloe.enrollment import events as ev
+from icefloe.enrollment.failures import Asker
 
-STRANGER_ASKINGS_MAX: Final = 8
-"""Askings under way on a stranger's connection: as many as the core lets wait there.
-Real clients send one and wait."""
+_K = TypeVar("_K")
 
-MEMBER_ASKINGS_MAX: Final = 20_000
-"""The same for a member: a relay that gets its parent back sends all it has."""
+
+@dataclass(frozen=True, slots=True)
+class AskingLimits:
+    """How many askings may wait for their turn in the core, a millisecond each.
+
+    Attributes:
+        per_connection: of a stranger's connection: as many as the core lets wait there.
+            Real clients send one and wait.
+        per_source: of all connections of a stranger's source.
+        strangers: of all strangers; a source with few finds a quarter more room.
+        per_member: of a member: a relay that gets its parent back sends all it has.
+    """
+
+    per_connection: int = 8
+    per_source: int = 1_000
+    strangers: int = 4_000
+    per_member: int = 20_000
+
+
+RESERVE: Final = 1.25
+FEW: Final = 4
+"""A source with fewer askings than these under way finds this much of the room."""
 
 ID_BYTES_MAX: Final = 256
 """Longest id of a call, which is sent back and kept until then. Real ones are UUIDs."""
 
 
 class AskingsUnderWay:
-    """Counts the `CertificateAsked` between their submission and their turn."""
+    """Counts the `CertificateAsked` between their submission and their turn.
 
-    def __init__(self) -> None:
+    Attributes:
+        limits: may be replaced at any time.
+    """
+
+    def __init__(self, limits: AskingLimits | None = None) -> None:
         """Begin with none."""
-        self._members: set[ev.LinkId] = set()
-        self._waiting: dict[ev.LinkId, int] = {}
+        self.limits = limits or AskingLimits()
+        self._askers: dict[ev.LinkId, Asker] = {}
+        self._by_link: Counter[ev.LinkId] = Counter()
+        self._by_source: Counter[str] = Counter()
+        self._sources: dict[ev.LinkId, str] = {}
+        self._strangers = 0
 
     def admit(self, event: ev.Event) -> bool:
         """See an event on its way in; returns whether there is room for it."""
         match event:
-            case ev.LinkUp() if event.peer.is_member:
-                self._members.add(event.link)
+            case ev.LinkUp():
+                self._askers[event.link] = Asker.of_peer(event.peer)
             case ev.LinkDown():
-                self._members.discard(event.link)
+                self._askers.pop(event.link, None)
             case ev.CertificateAsked():
-                member = event.link in self._members
-                most = MEMBER_ASKINGS_MAX if member else STRANGER_ASKINGS_MAX
-                waiting = self._waiting.get(event.link, 0)
-                if waiting >= most:
-                    return False
-                self._waiting[event.link] = waiting + 1
+                return self._admit(event.link)
         return True
 
     def handled(self, events: Iterable[ev.Event]) -> None:
         """Note events that had their turn."""
         for event in events:
             if isinstance(event, ev.CertificateAsked):
-                self._waiting[event.link] -= 1
-                if not self._waiting[event.link]:
-                    del self._waiting[event.link]
+                _less(self._by_link, event.link)
+                source = self._sources.get(event.link)
+                if source is not None:
+                    self._strangers -= 1
+                    _less(self._by_source, source)
+                if event.link not in self._by_link:
+                    self._sources.pop(event.link, None)
+
+    def _admit(self, link: ev.LinkId) -> bool:
+        limits, asker = self.limits, self._askers.get(link)
+        if asker is not None and asker.member:
+            if self._by_link[link] >= limits.per_member:
+                return False
+            self._by_link[link] += 1
+            return True
+        # A connection that was not announced has no name; nobody knows it.
+        source = asker.key if asker is not None else ""
+        if (
+            self._by_link[link] >= limits.per_connection
+            or self._by_source[source] >= limits.per_source
+            or self._strangers >= self._room(source)
+        ):
+            return False
+        self._by_link[link] += 1
+        self._by_source[source] += 1
+        self._sources[link] = source
+        self._strangers += 1
+        return True
+
+    def _room(self, source: str) -> float:
+        """Return how many askings of strangers may wait, for one more of a source.
+
+        A few sources can fill what is for all; who asks as people and agents do, once
+        from an address, finds room all the same.
+        """
+        few = self._by_source[source] < FEW
+        return self.limits.strangers * (RESERVE if few else 1.0)
+
+
+def _less(counts: Counter[_K], key: _K) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]
 
 
 def is_usable_id(value: object) -> bool:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pwd
 import signal
 import sys
-from pathlib import Path
 
 from icefloe.config.host import DaemonUser, daemon_user
 from icefloe.config.layout import NodeDirectories
 from icefloe.enrollment.commands import Level
 from icefloe.errors import IcefloeError
+from icefloe.node.becoming import become
 from icefloe.node.commands.takeover import import_icinga_requests
+from icefloe.node.descriptors import raise_to_hard_limit
 from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.guard import objections
+from icefloe.node.ledger_opening import opened_ledger
 from icefloe.node.logs import Logger, configure
 from icefloe.node.material import Material, read_material
 from icefloe.node.node import Node
+from icefloe.node.service_manager import READY, notify
 from icefloe.storage.files import ensure_directory
 from icefloe.storage.ledger import SQLiteLedger
+from icefloe.storage.ledger_upgrade import planned_upgrade
 from icefloe.storage.lock import DaemonLock
 
 EXIT_OK = 0
@@ -35,10 +38,16 @@ def validate(*, directories: NodeDirectories, without_monitoring: bool) -> int:
         0 when the daemon would start, else 1.
     """
     try:
+        # As the daemon would: what it may not read is found, and root follows no link.
+        owner = daemon_user(directories.data_dir, os.environ)
+        become(owner, directory=directories.data_dir)
         material = read_material(directories)
+        upgrade = planned_upgrade(directories.ledger)
     except IcefloeError as error:
         _say(f"critical/config: {error}")
         return EXIT_FAILED
+    if upgrade is not None:
+        _say(f"warning/ledger: {upgrade.what} A copy is kept. {upgrade.way_back}")
     for warning in material.configuration.warnings:
         _say(f"warning/config: {warning}")
     if not _may_stand_here(material, without_monitoring=without_monitoring):
@@ -58,10 +67,17 @@ def run(
 ) -> int:
     """Run the daemon in the foreground until SIGTERM or SIGINT.
 
+    SIGTERM and SIGINT end it as `stopping` says, the second one sooner; SIGHUP reloads
+    it (`Node.reload`). systemd is told where it asks (`service_manager`).
+
     Returns:
         The exit code: 0 after an orderly end, 1 when it could not start or go on.
     """
+    with contextlib.suppress(ValueError):  # not in the main thread
+        # Until the files are read there is nothing to reload.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = configure(level=log_level, as_json=log_json)
+    raise_to_hard_limit()
     try:
         owner = daemon_user(directories.data_dir, os.environ)
         become(owner, directory=directories.data_dir)
@@ -72,7 +88,7 @@ def run(
         ensure_directory(directories.own_dir, mode=0o700, owner=ids)
         with (
             DaemonLock.acquire(directories.lock, owner=ids),
-            SQLiteLedger.open(directories.ledger, owner=ids) as ledger,
+            opened_ledger(directories.ledger, ids, log) as ledger,
         ):
             import_icinga_requests(directories, ledger, RealClock().now(), log)
             work = _run(
@@ -123,6 +139,7 @@ async def _run(
         entropy=RealEntropy(),
         log=log,
         without_monitoring=without_monitoring,
+        notify=notify,
     )
     host, port = node.bind()
     loop = asyncio.get_running_loop()
@@ -139,46 +156,7 @@ async def _run(
             role="signer" if material.signs else "relay",
             address=f"{host}:{port}",
         )
+        notify(READY)
 
     await node.run(ready)
     log.log(Level.INFO, "stopped")
-
-
-class CannotBecomeUser(IcefloeError):
-    """The daemon user cannot be used; the text names the directory and the remedy."""
-
-
-def become(owner: DaemonUser | None, *, directory: Path) -> None:
-    """Give up root for the daemon user, as Icinga does, before anything is opened.
-
-    Args:
-        owner: the user; None changes nothing.
-        directory: whose owner it is, for the text of an error.
-
-    Raises:
-        CannotBecomeUser: the machine does not know the user, or would not let us.
-    """
-    if owner is None or os.geteuid() != 0 or owner.uid == 0:
-        return
-    try:
-        os.initgroups(pwd.getpwuid(owner.uid).pw_name, owner.gid)
-        os.setgid(owner.gid)
-        os.setuid(owner.uid)
-    except KeyError:
-        raise CannotBecomeUser(
-            f"'{directory}' belongs to the user id {owner.uid}, which this machine does "
-            "not know: give it to the daemon user (chown -R), or add that user"
-        ) from None
-    except OSError as error:
-        raise CannotBecomeUser(
-            f"cannot become the user with the id {owner.uid}, to whom '{directory}' "
-            f"belongs: {error.strerror}; start this as that user"
-        ) from error
-    for part in (os.__file__, __file__):
-        # What is imported from here on would fail one by one, far from the cause.
-        if not os.access(part, os.R_OK):
-            raise CannotBecomeUser(
-                f"'{directory}' belongs to the user id {owner.uid}, who cannot read "
-                f"'{part}': install Python and Icefloe where that user can read them, "
-                "or give the directory to the user who runs this"
-            )

@@ -24,7 +24,11 @@ REPORT_EVERY_FAILURES = 20
 
 
 class Dialer:
-    """Keeps connections to the endpoints of the zone tree that have a host."""
+    """Keeps connections to the endpoints of the zone tree that have a host.
+
+    Attributes:
+        limits: times of a dial; may be replaced.
+    """
 
     def __init__(
         self,
@@ -50,7 +54,7 @@ class Dialer:
         self._clock = clock
         self._log = log
         self._context = context
-        self._limits = limits
+        self.limits = limits
         self._pacer = DialPacer(entropy=entropy)
         self._endpoints: dict[str, Endpoint] = {}
         self._failures: dict[str, int] = {}
@@ -97,13 +101,15 @@ class Dialer:
 
     async def _dial(self, endpoint: Endpoint) -> None:
         name = endpoint.name
+        # A reload may come before somebody answers: the context is of this moment.
+        began = self._clock.now().mono
         try:
             stream = await connect(
                 endpoint.host or "",
                 endpoint.port,
                 context=self._context(),
                 expectation=EndpointExpected(name),
-                limits=self._limits,
+                limits=self.limits,
             )
         except TransportError as error:
             self._failed(name, error)
@@ -114,7 +120,9 @@ class Dialer:
             )
             self._failed(name, error)
             return
-        link = self._hub.take_stream(stream, role=Role.DIALLER, expected=name)
+        link = self._hub.take_stream(
+            stream, role=Role.DIALLER, expected=name, judged_since=began
+        )
         if link is not None and link.peer.is_member:
             return  # the hub tells how it goes on
         if link is not None:

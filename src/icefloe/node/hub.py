@@ -4,35 +4,48 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
 
 from icefloe.cluster.connections import Connections, Refuse, Replace
-from icefloe.cluster.duties import child_alarm, decline_command
+from icefloe.cluster.duties import child_alarm
 from icefloe.cluster.effects import HelloReceived
 from icefloe.cluster.peer import Peer, PeerRejected, identify
 from icefloe.cluster.session import Session
 from icefloe.cluster.settings import SessionSettings
+from icefloe.cluster.standing import Change, changes, is_upstream, objections
 from icefloe.cluster.states import Role
-from icefloe.cluster.zones import Relation, ZoneTree
+from icefloe.cluster.zones import ZoneTree
 from icefloe.doors import Clock, MonotonicTime
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
-from icefloe.enrollment.translate import event_of, malformed_answer, session_effects
+from icefloe.enrollment.answers import parked, refused
+from icefloe.enrollment.open_calls import OpenCalls
+from icefloe.enrollment.shunned import is_over_rate
+from icefloe.enrollment.translate import event_of, session_effects
+from icefloe.enrollment.unrecorded import ledger_fault
 from icefloe.node.askings import is_usable_id
 from icefloe.node.link import Link
 from icefloe.node.logs import Logger
+from icefloe.node.replies import Replies
+from icefloe.node.shunning import Shunning
 from icefloe.node.tls.listener import Admission
 from icefloe.node.tls.stream_interface import CloseReport
 from icefloe.node.tls.transport import TLSStream
-from icefloe.pki.certificates import is_self_issued, load_der
-from icefloe.pki.errors import PKIError
+from icefloe.pki.certificates import root_among
+from icefloe.pki.trust import TrustAnchor
 from icefloe.wire.catalogue import EXECUTE_COMMAND
 from icefloe.wire.errors import MessageError
 from icefloe.wire.jsonrpc import Message, Request, Response
 
-# An orderly close is over by then: the limit of the sessions themselves.
-DRAIN_SECONDS_MAX = 10.0
+ASK_SOON_SECONDS: Final = 1.0
+"""A stranger asks this soon after its handshake, or has not come to ask."""
+
+LEAVE_AT_ONCE_MAX: Final = 128
+"""Connections closed in one turn of the loop."""
 
 LinkCommand = cmd.Answer | cmd.Push | cmd.Ask | cmd.Hold | cmd.Release | cmd.Drain
 
@@ -44,10 +57,12 @@ class HubSettings:
     Attributes:
         tree: zones and endpoints; None without any (a memberless gateway).
         session: times and limits of sessions.
+        anchor: whom the node trusts; None trusts nobody.
     """
 
     tree: ZoneTree | None
     session: SessionSettings
+    anchor: TrustAnchor | None = None
 
 
 class Hub:
@@ -82,6 +97,13 @@ class Hub:
         self._log_positions: dict[str, float] = {}
         self._carriers: dict[ev.LinkId, Callable[[LinkCommand], None]] = {}
         self._icinga_children: dict[str, str] = {}
+        self._replies = Replies(settings.session.node_name, clock=clock, log=log)
+        self._open_calls = OpenCalls()
+        self.shunning = Shunning(settings.session.node_name, clock=clock, log=log)
+        # Connections that close once nothing is owed to them, and why.
+        self._leaving: dict[ev.LinkId, str] = {}
+        self._core_hangs = False
+        self._changed_at = MonotonicTime(float("-inf"))
         # Told when a member's place is taken and when it is free again.
         self.on_member_connected: Callable[[str], None] = _tell_nobody
         self.on_member_disconnected: Callable[[str], None] = _tell_nobody
@@ -123,6 +145,7 @@ class Hub:
         role: Role,
         expected: str | None = None,
         admission: Admission | None = None,
+        judged_since: float | None = None,
     ) -> Link | None:
         """Begin a session on an established stream.
 
@@ -131,6 +154,8 @@ class Hub:
             role: which side we are.
             expected: the endpoint we dialled.
             admission: its place among the strangers, given back for a member.
+            judged_since: from when the trust is by which TLS verified it; default:
+                when the connection was opened.
 
         Returns:
             The link; None when the peer is not to be talked to.
@@ -144,7 +169,7 @@ class Hub:
                 verified=facts.verified,
                 address=address,
                 expected_name=expected,
-                presented_root_der=_root_of(facts.chain),
+                presented_root_der=root_among(facts.chain),
             )
         except PeerRejected as error:
             self._log.log(
@@ -154,6 +179,10 @@ class Hub:
                 reason=error.reason,
                 detail=str(error),
             )
+            stream.abort()
+            return None
+        since = stream.opened if judged_since is None else judged_since
+        if self._is_outdated(peer, since):
             stream.abort()
             return None
         if expected is not None and not peer.is_member:
@@ -192,44 +221,176 @@ class Hub:
         link.start()
         return link
 
-    def drain_members(self, reason: str) -> None:
+    # -- a reload ---------------------------------------------------------------------
+
+    async def reconfigure(self, settings: HubSettings) -> None:
+        """Stand on new settings, and close the connections that no longer stand.
+
+        New connections are judged by them at once. The open ones are judged again in
+        a thread (a signature each); whoever stands as before is not touched.
+        """
+        before, self.settings = self.settings, settings
+        now = self._clock.now()
+        self._changed_at = now.mono
+        peers = {each.link_id: each.peer for each in self._links.values()}
+        judge = partial(
+            changes,
+            peers,
+            before=before.tree,
+            tree=settings.tree,
+            anchor=settings.anchor,
+            at=now.wall,
+        )
+        for link_id, change in (await asyncio.to_thread(judge)).items():
+            self._close_changed(link_id, change)
+
+    def _close_changed(self, link_id: ev.LinkId, change: Change) -> None:
+        link = self._links.get(link_id)
+        if link is None or link.ended:
+            return
+        self._log.log(
+            cmd.Level.WARNING if link.peer.is_member else cmd.Level.INFO,
+            "connection closed by a reload",
+            peer=link.peer.label,
+            address=link.peer.address,
+            reason=change.reason,
+            detail=change.detail,
+        )
+        if change.reason == "standing-changed":
+            self.leave(link, change.reason)
+        else:
+            link.drain(change.reason)
+
+    def _is_outdated(self, peer: Peer, since: float) -> bool:
+        """Whether a handshake by the trust of before a reload verified too much."""
+        if since >= self._changed_at or not peer.verified:
+            return False
+        doubts = objections(
+            peer.certificate or b"", self.settings.anchor, self._clock.now().wall
+        )
+        if doubts:
+            self._log.log(
+                cmd.Level.WARNING,
+                "connection closed by a reload",
+                peer=peer.label,
+                address=peer.address,
+                reason="certificate-not-valid",
+                detail="; ".join(doubts),
+            )
+        return bool(doubts)
+
+    def leave_members(self, reason: str) -> None:
         """Close every member's connection in order: they are to see our new self."""
         for link in list(self._links.values()):
             if link.peer.is_member:
-                link.drain(reason)
+                self.leave(link, reason)
 
-    async def drain_all(
-        self, reason: str, *, seconds_max: float = DRAIN_SECONDS_MAX
-    ) -> None:
-        """Close every connection in order and wait for the end of it.
+    # -- the end ------------------------------------------------------------------------
+
+    @property
+    def owed(self) -> int:
+        """How many askers still get an answer on their connection."""
+        return len(self._open_calls)
+
+    @property
+    def told(self) -> Counter[str]:
+        """How many askers were told what so far; see `OpenCalls.told`."""
+        return Counter(self._open_calls.told)
+
+    @property
+    def open_links(self) -> int:
+        """How many connections there are, those that are closing included."""
+        return len(self._links)
+
+    @property
+    def expects_askers(self) -> bool:
+        """Whether a stranger is here that has only just come and not asked yet."""
+        late = self._clock.now().mono - ASK_SOON_SECONDS
+        return any(
+            link.role is Role.LISTENER
+            and not (link.peer.is_member or link.has_asked or link.ended)
+            and link.begun > late
+            for link in self._links.values()
+        )
+
+    def leave(self, link: Link, reason: str) -> None:
+        """Close a connection in order as soon as no answer is owed on it.
+
+        What has come already is heard before, so that no asking is overlooked; what
+        comes after it is not, for a busy relay would go on for ever. (It asks again
+        on its next connection.)
+        """
+        if link.ended or link.link_id in self._leaving:
+            return
+        link.poll()
+        if self._open_calls.is_owed(link.link_id):
+            self._leaving[link.link_id] = reason
+            link.hear_no_more()
+        else:
+            link.drain(reason)
+
+    def leave_all(self, reason: str) -> None:
+        """Close connections in order as soon as no answer is owed on them.
+
+        Some at a time, to be called again: between the last look at what has come
+        on a connection and its close there shall be no time for an asking.
+        """
+        staying = (
+            link
+            for link in self._links.values()
+            if not link.ended and link.link_id not in self._leaving
+        )
+        for link in list(itertools.islice(staying, LEAVE_AT_ONCE_MAX)):
+            self.leave(link, reason)
+
+    def answer_all(self, unrecorded: Iterable[ev.Event]) -> None:
+        """Answer everyone who is still owed an answer, in place of a core that hangs.
 
         Args:
-            reason: stable code, for logs.
-            seconds_max: connections that are still there by then are aborted.
+            unrecorded: events that the core has not concluded: nothing is known to
+                be kept of these.
         """
-        links = list(self._links.values())
-        for link in links:
-            link.drain(reason)
-        try:
-            async with asyncio.timeout(seconds_max):
-                for link in links:
-                    await link.wait_closed()
-        except TimeoutError:
-            for link in links:
-                link.abort()
-                await link.wait_closed()
+        name, anchor = self.settings.session.node_name, self.settings.anchor
+        fault = refused(ledger_fault(name)).to_params()
+        kept = parked(name, anchor.pem if anchor is not None else "", "").to_params()
+        doubtful = {id(event) for event in unrecorded}
+        self._core_hangs = True
+        for asked in self._open_calls.all():
+            assert asked.call is not None, "only calls are owed an answer"
+            result = fault if id(asked) in doubtful else kept
+            self.carry_out(cmd.Answer(asked.link, asked.call, result))
+
+    def abort_all(self) -> None:
+        """Close what is still there, at once."""
+        for link in list(self._links.values()):
+            link.abort()
 
     # -- from the core -------------------------------------------------------------------
 
-    def carry_out(self, command: LinkCommand) -> None:
+    def carry_out(self, command: LinkCommand | cmd.Shun) -> None:
         """Carry out a command on its link; one that is gone is told as LinkDown."""
+        if isinstance(command, cmd.Shun):
+            self.shunning.heed(command)
+            return
         carrier = self._carriers.get(command.link)
         if carrier is not None:
             carrier(command)
             return
         link = self._links.get(command.link)
-        if link is not None:
-            link.step(lambda now: session_effects(command, link.session, now))
+        if link is None or self._was_answered_for(command):
+            return
+        if isinstance(command, cmd.Drain):
+            # Behind the asking that was answered another one may be on its way.
+            self.leave(link, command.reason)
+            return
+        sent = link.step(lambda now: session_effects(command, link.session, now))
+        if isinstance(command, cmd.Ask) and not sent:
+            detail = "the connection is closing, or the message is too large"
+            self._submit(ev.ParentFailed(command.link, command.call, detail))
+        elif isinstance(command, cmd.Answer):
+            self._answered(link, command)
+            if is_over_rate(command.result):
+                self.shunning.end_soon(link)
 
     # -- from a link -------------------------------------------------------------------------
 
@@ -238,9 +399,8 @@ class Hub:
         if link.peer.is_member and not self._admit(link):
             return
         link.announced = True
-        self._submit(
-            ev.LinkUp(link.link_id, link.peer, upstream=self._is_upstream(link.peer))
-        )
+        link.upstream = is_upstream(link.peer, self.settings.tree)
+        self._submit(ev.LinkUp(link.link_id, link.peer, upstream=link.upstream))
         self._log.log(
             cmd.Level.INFO if link.peer.is_member else cmd.Level.DEBUG,
             "connected",
@@ -273,21 +433,33 @@ class Hub:
         if not link.announced:
             return  # a second connection on its way out
         if isinstance(message, Request) and not is_usable_id(message.id):
-            self._unanswerable(link, message)
+            self._replies.unanswerable(link, message)
             return
         if not isinstance(message, Response) and message.method == EXECUTE_COMMAND:
-            self._decline(link, message)
+            self._replies.decline(link, message, self.settings.tree)
             return
         try:
             event = event_of(link.link_id, message)
         except MessageError as error:
-            self._malformed(link, message, error)
+            self._replies.malformed(link, message, error)
             return
-        if event is not None and not self._submit(event):
-            self._overloaded(link, message)
+        if event is None:
+            return
+        if isinstance(event, ev.CertificateAsked) and self.shunning.refuses(
+            link, event
+        ):
+            return
+        if not self._submit(event):
+            self._replies.overloaded(link, message)
+        elif isinstance(event, ev.CertificateAsked):
+            self._open_calls.asked(event)
 
     def link_ending(self, link: Link) -> None:
-        """Its place among the members is free."""
+        """Its place among the members is free; nothing is sent on it any more."""
+        self._open_calls.gone(link.link_id)
+        self._leaving.pop(link.link_id, None)
+        if link.announced and link.upstream:
+            self._submit(ev.LinkEnding(link.link_id))
         snapshot = link.session.snapshot()
         if link.peer.is_member and link.peer.common_name and snapshot.log_position:
             self._log_positions[link.peer.common_name] = snapshot.log_position
@@ -328,93 +500,21 @@ class Hub:
         self.on_member_connected(name)
         return True
 
-    def _is_upstream(self, peer: Peer) -> bool:
-        tree = self.settings.tree
-        if tree is None or not peer.is_member:
-            return False
-        if tree.parent_zone is None:
-            return peer.relation is Relation.SAME_ZONE
-        return peer.relation is Relation.PARENT
+    def _was_answered_for(self, command: LinkCommand) -> bool:
+        """Whether a core that hung has come to answer what was answered for it."""
+        return (
+            self._core_hangs
+            and isinstance(command, cmd.Answer)
+            and not self._open_calls.is_open(command)
+        )
 
-    def _decline(self, link: Link, message: Message) -> None:
-        tree = self.settings.tree
-        if tree is None or isinstance(message, Response):
-            return
-        declined = decline_command(
-            message, peer=link.peer, tree=tree, now=self._clock.now().wall
-        )
-        self._log.log(
-            cmd.Level.WARNING,
-            "command not executed",
-            peer=link.peer.label,
-            reason=declined.reason,
-        )
-        reply = declined.reply
-        if reply is not None:
-            link.step(
-                lambda _now: link.session.send_notification(reply.method, reply.params)
-            )
-        if isinstance(message, Request):
-            call = message.id
-            link.step(lambda _now: link.session.send_response(None, call=call))
-
-    def _malformed(self, link: Link, message: Message, error: MessageError) -> None:
-        self._log.log(
-            cmd.Level.WARNING,
-            "unreadable message",
-            peer=link.peer.label,
-            address=link.peer.address,
-            reason=error.reason.value,
-            detail=str(error),
-        )
-        if isinstance(message, Request):
-            result = malformed_answer(self.settings.session.node_name, error)
-            call = message.id
-            link.step(lambda _now: link.session.send_response(result, call=call))
-            if not link.peer.is_member:
-                link.drain("answered")
-
-    def _unanswerable(self, link: Link, message: Request) -> None:
-        self._log.log(
-            cmd.Level.WARNING,
-            "call with an unusable id ignored",
-            peer=link.peer.label,
-            address=link.peer.address,
-            method=message.method[:64],
-        )
-        if not link.peer.is_member:
-            link.drain("unusable-id")
-
-    def _overloaded(self, link: Link, message: Message) -> None:
-        self._log.log(
-            cmd.Level.WARNING,
-            "too many requests wait",
-            peer=link.peer.label,
-            address=link.peer.address,
-        )
-        if isinstance(message, Request):
-            name = self.settings.session.node_name
-            result = {
-                "status_code": 1,
-                "error": f"{name} has too many requests waiting; ask again later.",
-                "icefloe": {"hop": name, "reason": "limit", "retry_after": 10},
-            }
-            call = message.id
-            link.step(lambda _now: link.session.send_response(result, call=call))
-        if not link.peer.is_member:
-            link.drain("overloaded")
+    def _answered(self, link: Link, answer: cmd.Answer) -> None:
+        self._open_calls.answered(answer)
+        if not self._open_calls.is_owed(link.link_id):
+            reason = self._leaving.pop(link.link_id, None)
+            if reason is not None:
+                link.drain(reason)
 
 
 def _tell_nobody(_endpoint: str) -> None:
     pass
-
-
-def _root_of(chain: Iterable[bytes]) -> bytes | None:
-    """Return the self-issued certificate among those a peer sent along."""
-    for der in chain:
-        try:
-            if is_self_issued(load_der(der)):
-                return der
-        except PKIError:
-            continue
-    return None

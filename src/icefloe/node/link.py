@@ -66,6 +66,10 @@ class Link:
         role: which side we are.
         session: its protocol side.
         announced: the core was told of it.
+        upstream: the core was told that requests may be forwarded on it.
+        begun: when the handshake was done.
+        has_asked: a request came on it.
+        ended: the session has ended; nothing more is sent or heard.
     """
 
     def __init__(
@@ -86,14 +90,16 @@ class Link:
         self.role = role
         self.session = session
         self.announced = False
+        self.upstream = False
+        self.begun = clock.now().mono
+        self.has_asked = False
+        self.ended = False
         self._stream = stream
         self._owner = owner
         self._clock = clock
         self._log = log
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
-        self._ended = False
-        self._has_asked = False
 
     def start(self) -> None:
         """Begin the session and the delivery of bytes."""
@@ -104,14 +110,27 @@ class Link:
 
     # -- from the owner ---------------------------------------------------------
 
-    def step(self, move: Callable[[Now], Iterable[Effect]]) -> None:
-        """Make a move of the session and carry out its effects."""
-        self._carry_out(move(self._clock.now()))
+    def step(self, move: Callable[[Now], Iterable[Effect]]) -> bool:
+        """Make a move of the session and carry out its effects.
+
+        Returns:
+            Whether something was sent.
+        """
+        sent = self._carry_out(move(self._clock.now()))
         self._arm()
+        return sent
 
     def drain(self, reason: str) -> None:
         """Close in order."""
         self.step(lambda now: self.session.drain(reason, now))
+
+    def poll(self) -> None:
+        """Hear what has come already."""
+        self._stream.poll()
+
+    def hear_no_more(self) -> None:
+        """Leave what comes unread until the close."""
+        self._stream.pause_reading()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is gone."""
@@ -148,11 +167,12 @@ class Link:
 
     # -- effects --------------------------------------------------------------------
 
-    def _carry_out(self, effects: Iterable[Effect]) -> None:
+    def _carry_out(self, effects: Iterable[Effect]) -> bool:
+        sent = False
         for effect in effects:
             match effect:
                 case Transmit():
-                    self._stream.write(effect.data)
+                    sent = self._stream.write(effect.data)
                 case Deliver():
                     self._deliver(effect.message)
                 case Opened():
@@ -168,23 +188,24 @@ class Link:
                 case Report():
                     fields = {"standing": self.peer.standing.value, **effect.fields}
                     self._log.log(effect.level, effect.event, **fields)
+        return sent
 
     def _deliver(self, message: Message) -> None:
-        if self._ended:
+        if self.ended:
             return  # closed because of a message before it in the same bytes
         asks = not isinstance(message, Response) and (
             message.method == REQUEST_CERTIFICATE
         )
         # Once: a stranger that asks again and again does not stay for ever.
-        if asks and not self._has_asked:
-            self._has_asked = True
+        if asks and not self.has_asked:
+            self.has_asked = True
             until = MonotonicTime(self._clock.now().mono + ASKED_SECONDS)
             self.session.hold(until)
         self._owner.link_message(self, message)
 
     def _end(self) -> None:
-        if not self._ended:
-            self._ended = True
+        if not self.ended:
+            self.ended = True
             self._owner.link_ending(self)
 
     # -- the session's timer ------------------------------------------------------------

@@ -51,6 +51,7 @@ def configure(
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=False),
             structlog.processors.format_exc_info,
+            *([] if as_json else [_escaped]),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(int(level)),
@@ -60,6 +61,20 @@ def configure(
     # Libraries of ours that use `logging` (asyncio) go the same way.
     logging.basicConfig(level=logging.WARNING, stream=target, force=True)
     return LogGate(structlog.get_logger(), clock=RealClock())
+
+
+def _escaped(_log: object, _method: str, fields: Any) -> Any:
+    """Escape what a terminal would act on: some of it comes from peers.
+
+    The renderer quotes text with blanks in it and prints other text as it is.  A
+    stack of ours keeps its lines.
+    """
+    return {
+        name: ascii(value)[1:-1]
+        if isinstance(value, str) and name != "exception" and not value.isprintable()
+        else value
+        for name, value in fields.items()
+    }
 
 
 class _Unfailing:

@@ -18,6 +18,7 @@ from icefloe.config.loading import load
 from icefloe.config.model import NodeConfiguration
 from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
 from icefloe.errors import IcefloeError
+from icefloe.node import limits
 from icefloe.node.tls.contexts import DEFAULT_CIPHER_LIST, TLSIdentity, TLSSettings
 from icefloe.node.workers import SigningSecrets
 from icefloe.pki.certificates import key_id, load_pem
@@ -76,7 +77,8 @@ class Material:
 
     def session_settings(self) -> SessionSettings:
         """Return what sessions need."""
-        return SessionSettings(node_name=self.node_name, hello_facts=HELLO_FACTS)
+        base = SessionSettings(node_name=self.node_name, hello_facts=HELLO_FACTS)
+        return limits.session_settings(self.configuration.limits, base)
 
     def enrollment_settings(self) -> EnrollmentSettings:
         """Return what the enrollment core needs."""
@@ -90,6 +92,7 @@ class Material:
             reserved_names=configuration.zones.reserved_names()
             | configuration.api_client_names,
             own=OwnIdentity(certificate=self.identity.certificate, ticket=self.ticket),
+            limits=limits.enrollment_limits(configuration.limits),
         )
 
 

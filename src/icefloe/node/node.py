@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
+from icefloe.cluster.standing import objections as doubts
 from icefloe.cluster.states import Role
 from icefloe.config.host import DaemonUser
 from icefloe.doors import Clock, Entropy
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment.core import EnrollmentCore
 from icefloe.errors import IcefloeError
+from icefloe.node import descriptors, limits
 from icefloe.node.dialer import Dialer
 from icefloe.node.guard import objections
 from icefloe.node.hub import Hub, HubSettings
 from icefloe.node.installer import Installer
 from icefloe.node.listener_log import log_listener_event
+from icefloe.node.log_gate import LogGate
 from icefloe.node.logs import Logger
 from icefloe.node.material import Material, MaterialError, read_material
+from icefloe.node.reloading import Reloader
+from icefloe.node.revocation_watch import list_alarms, stale_lists
 from icefloe.node.runner import TurnRunner
+from icefloe.node.service_manager import READY, STOPPING, reloading
+from icefloe.node.stopping import Ending, stop_in_order
 from icefloe.node.tls.contexts import client_context, server_context
 from icefloe.node.tls.listener import Admission, Listener, ListenerLimits
 from icefloe.node.tls.stream_interface import TransportLimits
@@ -33,11 +42,6 @@ from icefloe.storage.ledger import SQLiteLedger
 
 # How often the reminders below are looked at, and said.
 REMIND_SECONDS = 3600.0
-# The end: events under way, then an orderly close for everybody, then what that
-# brought. Whatever is stuck, it is over after the sum of these.
-STOP_IDLE_SECONDS = 2.0
-STOP_DRAIN_SECONDS = 7.0
-STOP_LAST_SECONDS = 1.0
 
 Work = Callable[[], Coroutine[Any, Any, None]]
 
@@ -54,6 +58,15 @@ class NodeFailed(IcefloeError):
         self.part = part
 
 
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """New files, read and checked, and what was made of them."""
+
+    material: Material
+    server_context: SSL.Context
+    client_context: SSL.Context
+
+
 class Node:
     """A running node."""
 
@@ -67,6 +80,7 @@ class Node:
         entropy: Entropy,
         log: Logger,
         without_monitoring: bool = False,
+        notify: Callable[[str], None] = lambda _words: None,
     ) -> None:
         """Compose a node that does nothing yet.
 
@@ -79,14 +93,20 @@ class Node:
             log: where log events go.
             without_monitoring: the operator takes it upon himself that this node may
                 stand where nodes monitor.
+            notify: tells the service manager; see `service_manager`.
         """
+        self._notify = notify
         self._without_monitoring = without_monitoring
         self._material = material
         self._owner = owner
         self._clock = clock
         self._log = log
         self._failed_part = ""
-        self._stopping = asyncio.Event()
+        self._ending = Ending()
+        self._bound = _place_of(material)
+        self._reloader = Reloader(
+            prepare=self._prepare, take=self._take, log=log, told=self._tell_reload
+        )
         self._client_context = _client_context(material)
         core = EnrollmentCore(settings=material.enrollment_settings(), ledger=ledger)
         self._runner = TurnRunner(
@@ -109,6 +129,7 @@ class Node:
         )
         self._dialer = self._make_dialer(entropy)
         self._listener = self._make_listener()
+        self._apply_limits()
 
     # -- life ----------------------------------------------------------------------
 
@@ -141,17 +162,22 @@ class Node:
                 part(self._dialer.run, "dialer"),
                 part(self._installer.run, "installer"),
                 part(self._remind, "reminder"),
+                part(self._reloader.run, "reloader"),
             )
             self._dialer.set_targets(self._material.configuration.zones.dial_targets())
             ready()
-            await self._stopping.wait()
-            self._listener.stop()
+            await self._ending.begun.wait()
+            self._notify(STOPPING)
             for other in others:
                 other.cancel()
+            await stop_in_order(
+                ending=self._ending,
+                listener=self._listener,
+                hub=self._hub,
+                runner=self._runner,
+                log=self._log,
+            )
             await listener
-            await self._runner.wait_idle(STOP_IDLE_SECONDS)
-            await self._hub.drain_all("node stops", seconds_max=STOP_DRAIN_SECONDS)
-            await self._runner.wait_idle(STOP_LAST_SECONDS)
             runner.cancel()
         self._workers.close()
         self._runner.close()
@@ -173,35 +199,39 @@ class Node:
             self.stop()
 
     def stop(self) -> None:
-        """Begin the end."""
-        self._stopping.set()
+        """Begin the end (see `stopping`); the second time, hurry."""
+        self._ending.ask()
 
     def reload(self) -> None:
-        """Read the files again; what is wrong leaves everything as it was."""
-        try:
-            self._reload()
-        except IcefloeError as error:
-            self._log.log(
-                cmd.Level.ERROR,
-                "reload refused, running on as before",
-                detail=str(error),
-            )
-        except Exception as error:  # noqa: BLE001 - a bug must not end the node
-            self._log.log(cmd.Level.CRITICAL, "reload failed", exc_info=error)
-        else:
-            self._log.log(cmd.Level.INFO, "reloaded")
+        """Read the files again, soon (see `_take`).
 
-    def _reload(self) -> None:
+        What is wrong with them is logged and leaves everything as it was.
+        """
+        if self._ending.begun.is_set():
+            self._log.log(cmd.Level.INFO, "not reloaded: this node stops")
+            return
+        self._reloader.ask()
+
+    # -- a reload ----------------------------------------------------------------------
+
+    def _prepare(self) -> _Prepared:
+        """Read the files and check all that can be wrong with them; in a thread."""
         material = read_material(
             self._material.configuration.directories,
             ca_key=self._material.secrets.ca_key,
         )
+        self._check_name(material)
         self._check_place(material)
-        # Both before anything changes: a cipher list may be unusable.
-        server, client = _server_context(material), _client_context(material)
-        self._client_context = client
-        self._listener.replace_context(server)
-        self._stand_on(material)
+        self._check_lists(material)
+        return _Prepared(material, _server_context(material), _client_context(material))
+
+    def _check_name(self, material: Material) -> None:
+        before = self._material.node_name
+        if material.node_name != before:
+            raise MaterialError(
+                f"NodeName is '{material.node_name}' now and was '{before}': another "
+                "name is another node; restart the daemon for that"
+            )
 
     def _check_place(self, material: Material) -> None:
         """Refuse to take a monitoring seat that was not taken at the start."""
@@ -209,21 +239,58 @@ class Node:
         if found and not self._without_monitoring:
             raise MaterialError(" ".join(found))
 
-    def _stand_on(self, material: Material) -> None:
-        """Go on with new files; members reconnect only when we look different."""
-        old, self._material = self._material, material
+    def _check_lists(self, material: Material) -> None:
+        """Refuse a revocation list that is out of date in place of one that is not."""
+        at = self._clock.now().wall
+        stale = stale_lists(material.anchor, at)
+        same = material.crl_pem == self._material.crl_pem
+        if stale and not same and not stale_lists(self._material.anchor, at):
+            path = material.configuration.listener.crl_path
+            raise MaterialError(f"{path}: {'; '.join(stale)}")
+
+    async def _take(self, prepared: _Prepared) -> None:
+        """Go on with new files.
+
+        1. Whatever is begun from here on stands on them: handshakes show the new
+           certificate and check by the new CA file and revocation list, peers are
+           identified by the new zones, requests decided by the new rules and keys.
+        2. Endpoints that are new are dialled.
+        3. Open connections are judged again; those whose peer still stands as it did
+           go on, whatever certificate was shown on them. The others are closed in
+           order, with the reason in the log.
+        4. If this node was a stranger to its peers (no certificate yet) and is none
+           any more, its members' connections are made anew.
+        """
+        old, material = self._material, prepared.material
+        self._material = material
+        self._client_context = prepared.client_context
+        self._listener.replace_context(prepared.server_context)
+        self._listener.reconfigure(self._listener_limits(), self._transport_limits())
+        self._dialer.limits = self._transport_limits()
+        self._apply_limits()
         self._workers.secrets = material.secrets
         self._runner.reconfigure(material.enrollment_settings())
-        same_tree = old.configuration.zones == material.configuration.zones
-        self._hub.settings = self._hub_settings()
         self._dialer.set_targets(material.configuration.zones.dial_targets())
-        same_face = (
-            old.identity.certificate_pem == material.identity.certificate_pem
-            and old.identity.ca_pem == material.identity.ca_pem
-            and old.crl_pem == material.crl_pem
-        )
-        if not same_face or not same_tree:
-            self._hub.drain_members("identity or zones changed")
+        await self._hub.reconfigure(self._hub_settings())
+        if self._is_proven(material) and not self._is_proven(old):
+            self._hub.leave_members("own-certificate-new")
+        self._say_reminders()
+        if _place_of(material) != self._bound:
+            host, port = self._bound
+            self._log.log(
+                cmd.Level.WARNING,
+                "listening where it did: another address needs a restart",
+                address=f"{host}:{port}",
+                configured="{}:{}".format(*_place_of(material)),
+            )
+
+    def _is_proven(self, material: Material) -> bool:
+        """Whether our certificate proves our name to those who trust as we do."""
+        own = material.identity.certificate.public_bytes(Encoding.DER)
+        return not doubts(own, material.anchor, self._clock.now().wall)
+
+    def _tell_reload(self, what: str) -> None:
+        self._notify(reloading() if what == "begins" else READY)
 
     # -- from the core ----------------------------------------------------------------
 
@@ -275,6 +342,9 @@ class Node:
                 endpoint=endpoint,
                 detail=text,
             )
+        at = self._clock.now().wall
+        for level, event, fields in list_alarms(self._material, at):
+            self._log.log(level, event, **fields)
 
     def _make_dialer(self, entropy: Entropy) -> Dialer:
         dialer = Dialer(
@@ -299,12 +369,14 @@ class Node:
             on_event=partial(log_listener_event, self._log),
             limits=self._listener_limits(),
             transport_limits=self._transport_limits(),
+            is_over_rate=self._hub.shunning.is_over_rate,
         )
 
     def _hub_settings(self) -> HubSettings:
         return HubSettings(
             tree=self._material.configuration.zones,
             session=self._material.session_settings(),
+            anchor=self._material.anchor,
         )
 
     def _transport_limits(self) -> TransportLimits:
@@ -315,10 +387,25 @@ class Node:
         )
 
     def _listener_limits(self) -> ListenerLimits:
-        most = self._material.configuration.listener.max_anonymous_clients
-        if most is None:
-            return ListenerLimits()
-        return ListenerLimits(strangers_max=most)
+        configuration = self._material.configuration
+        wished = limits.listener_limits(
+            configuration.limits,
+            anonymous_clients=configuration.listener.max_anonymous_clients,
+        )
+        members = len(configuration.zones.endpoints)
+        return descriptors.fitted_aloud(wished, members=members, log=self._log)
+
+    def _apply_limits(self) -> None:
+        """Let the parts that stand on no settings of their own go by the limits."""
+        configured = self._material.configuration.limits
+        self._runner.limit_askings(limits.asking_limits(configured))
+        if isinstance(self._log, LogGate):
+            self._log.limits = limits.log_limits(configured)
+
+
+def _place_of(material: Material) -> tuple[str, int]:
+    listener = material.configuration.listener
+    return listener.bind_host, listener.bind_port
 
 
 def _server_context(material: Material) -> SSL.Context:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -19,9 +18,10 @@ from icefloe.enrollment import events as ev
 from icefloe.enrollment.batch import BatchResult, BatchRunner
 from icefloe.enrollment.commands import Ask, Command, Drain, Level, Log
 from icefloe.enrollment.core import EnrollmentCore
+from icefloe.enrollment.event_queue import EventQueue
 from icefloe.enrollment.ledger import LedgerUnavailableError, LedgerWriter
 from icefloe.enrollment.settings import EnrollmentSettings
-from icefloe.node.askings import AskingsUnderWay
+from icefloe.node.askings import AskingLimits, AskingsUnderWay
 
 # Bounds the pause between two looks at the queue under load; a turn costs well
 # under a millisecond.
@@ -31,7 +31,7 @@ LEDGER_WATCH_SECONDS = 0.2
 # How often the ledger's write-ahead log is folded into its file.
 MAINTAIN_SECONDS = 60.0
 # Events that may wait for the ledger. Beyond it the ledger is stuck and new
-# askings are turned away at the door.
+# askings are turned away by the hub.
 QUEUE_EVENTS_MAX = 50_000
 # While the ledger fails, batches are tried this far apart.
 FAILING_PAUSE_SECONDS = 0.25
@@ -72,7 +72,8 @@ class TurnRunner:
         self._entropy = entropy
         self._carry_out = carry_out
         self._maintain = maintain
-        self._queue: deque[ev.Event] = deque()
+        self._queue = EventQueue()
+        self._under_way: Sequence[ev.Event] = ()
         self._settings: EnrollmentSettings | None = None
         self._news = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -84,6 +85,10 @@ class TurnRunner:
         self._maintenance_fails = False
 
     # -- from the shell ------------------------------------------------------------
+
+    def limit_askings(self, limits: AskingLimits) -> None:
+        """Let so many askings wait from now on."""
+        self._askings.limits = limits
 
     def submit(self, event: ev.Event) -> bool:
         """Queue an event; an asking is not taken when too many wait already."""
@@ -109,12 +114,13 @@ class TurnRunner:
             group.create_task(self._watch_ledger(), name="ledger-watch")
             while True:
                 await self._wait_for_work()
-                events = self._take()
+                events = self._under_way = self._take()
                 settings, self._settings = self._settings, None
                 batch = await self._in_thread(
                     lambda: self._run_batch(events, settings)  # noqa: B023
                 )
                 await self._conclude(events, batch)
+                self._under_way = ()
                 if not self._queue:
                     self._idle.set()
                 if self._batches.failing:
@@ -126,6 +132,16 @@ class TurnRunner:
             async with asyncio.timeout(seconds_max):
                 await self._idle.wait()
         return self._idle.is_set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no event is queued or under way."""
+        return self._idle.is_set()
+
+    @property
+    def unconcluded(self) -> tuple[ev.Event, ...]:
+        """The events that are queued, or under way in the ledger's thread."""
+        return (*self._under_way, *self._queue)
 
     def close(self) -> None:
         """End the thread; nothing is submitted any more."""
@@ -146,8 +162,7 @@ class TurnRunner:
 
     def _take(self) -> list[ev.Event]:
         """Take the next batch; a deadline that has passed is part of it, always."""
-        count = min(len(self._queue), BATCH_EVENTS_MAX)
-        events = [self._queue.popleft() for _ in range(count)]
+        events = self._queue.take(BATCH_EVENTS_MAX)
         if self._deadline is not None and self._deadline <= self._clock.now().mono:
             events.append(ev.DeadlineReached())
         return events
@@ -156,7 +171,7 @@ class TurnRunner:
         """Carry out what a batch came to, and keep what it did not come to."""
         # The deadline is looked at anew before the next batch.
         kept = [e for e in batch.unhandled if not isinstance(e, ev.DeadlineReached)]
-        self._queue.extendleft(reversed(kept))
+        self._queue.put_back(kept)
         self._deadline = batch.next_deadline
         self._askings.handled(events)
         self._carry_out_all(batch.commands)
@@ -171,7 +186,7 @@ class TurnRunner:
         """
         asked = [e for e in self._queue if isinstance(e, ev.CertificateAsked)]
         kept = [e for e in self._queue if not isinstance(e, ev.CertificateAsked)]
-        self._queue = deque(without_visits(kept))
+        self._queue.replace(without_visits(kept))
         if asked:
             self._askings.handled(asked)
             told = await self._in_thread(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.lab import world
@@ -38,12 +39,16 @@ from tests.node.tls.joined import in_loop
 
 from icefloe.doors import WallTime
 from icefloe.lab.outcomes import Outcome
+from icefloe.node import runner as runner_module
 from icefloe.node.client import fetch_certificate
+from icefloe.node.gateway import gateway as gateway_module
 from icefloe.node.gateway.options import UpstreamPlace
 from icefloe.node.gateway.upstream import ForwarderLimits
 from icefloe.pki.certificates import is_self_issued, load_pem
 from icefloe.pki.profiles import ca_certificate
 from icefloe.pki.tickets import ticket
+from icefloe.storage.files import FileProblem
+from icefloe.storage.identity import install_ca
 from icefloe.wire.catalogue import RequestCertificate
 from icefloe.wire.netstring import encode
 
@@ -351,10 +356,7 @@ async def test_told_to_stop_it_lets_a_waiting_client_have_its_certificate(
         waiting = group.create_task(gateway.ask(agent))
         await until(lambda: "agent1" in upstream.names(), "the client to be held")
         gateway.gateway.stop()
-        await until(
-            lambda: gateway.seen("stopping when waiting clients have their answers"),
-            "the wait",
-        )
+        await until(lambda: gateway.seen("stopping"), "the wait")
         upstream.script = signs
         assert (await waiting).outcome is Outcome.SIGNED
         await asyncio.wait([gateway.task])
@@ -363,7 +365,9 @@ async def test_told_to_stop_it_lets_a_waiting_client_have_its_certificate(
 
 
 @in_loop
-async def test_told_twice_it_waits_for_nobody(tmp_path: Path) -> None:
+async def test_told_twice_it_waits_for_no_certificate_and_says_pending(
+    tmp_path: Path,
+) -> None:
     ca = Authority()
     async with (
         Upstream(ca, says_pending).running() as upstream,
@@ -378,7 +382,10 @@ async def test_told_twice_it_waits_for_nobody(tmp_path: Path) -> None:
         gateway.gateway.stop()
         await asyncio.wait([gateway.task])
         assert time.monotonic() - began < 8
-        assert (await waiting).outcome is Outcome.CUT_OFF
+        answer = await waiting
+        assert answer.outcome is Outcome.PENDING
+        assert answer.facts["reason"] == "node-stops"
+        assert gateway.fields("everyone has an answer")["parked"] == 1
 
 
 # --- Its own certificate --------------------------------------------------------------
@@ -417,9 +424,39 @@ async def test_what_clients_have_pinned_is_shown_until_the_operator_says_otherwi
         upstream.own = signs
         await until(lambda: gateway.seen("own certificate stored"), "the approval")
         assert (await fetch_certificate(HOST, gateway.port)).leaf == pinned
-        gateway.gateway.show_stored()
+        gateway.gateway.reload()
+        await until(lambda: gateway.seen("certificate shown to clients"), "shown")
         shown = (await fetch_certificate(HOST, gateway.port)).leaf
         shown.verify_directly_issued_by(ca.certificate)
+
+
+def _file_named(root: Path, name: str) -> Path:
+    (found,) = root.rglob(name)
+    return found
+
+
+@in_loop
+async def test_what_is_wrong_with_the_stored_files_leaves_it_as_it_was(
+    tmp_path: Path,
+) -> None:
+    ca = Authority()
+    async with (
+        Upstream(ca, signs, own=signs).running() as upstream,
+        gateway_to(tmp_path, upstream, ca=ca) as gateway,
+    ):
+        shown = (await fetch_certificate(HOST, gateway.port)).leaf
+        stored = _file_named(tmp_path, f"{NAME}.crt")
+        before = stored.read_bytes()
+        stored.write_text("no certificate")
+        gateway.gateway.reload()
+        event = "reload refused, running on as before"
+        await until(lambda: gateway.seen(event), "refused")
+        assert (await fetch_certificate(HOST, gateway.port)).leaf == shown
+        stored.write_bytes(before)
+        gateway.gateway.reload()
+        await until(lambda: gateway.seen("reloaded"), "reloaded")
+        (agent,) = await clients(1)
+        assert (await gateway.ask(agent)).outcome is Outcome.SIGNED
 
 
 @in_loop
@@ -469,6 +506,61 @@ async def test_a_renewed_ca_is_taken_over_and_a_strange_one_is_not(
         renewed = await gateway.ask(third)
         assert load_pem(renewed.ca) == ca.certificate != old
         assert gateway.home.files.ca.read_text() == ca.pem
+
+
+@in_loop
+async def test_a_renewed_ca_that_could_not_be_stored_is_taken_over_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full just when the upstream first showed it."""
+    ca = Authority()
+
+    def no_room(files: Any, **_how: object) -> bool:
+        raise FileProblem(files.ca, action="write", reason="no space")
+
+    monkeypatch.setattr(gateway_module, "CA_AGAIN_SECONDS", 0.0)
+    async with (
+        Upstream(ca, signs).running() as upstream,
+        gateway_to(tmp_path, upstream, ca=ca) as gateway,
+    ):
+        now = time.time()
+        ca.certificate = ca_certificate(
+            ca.key,
+            serial=2,
+            not_before=WallTime(now - 60),
+            not_after=WallTime(now + 9e8),
+        )
+        first, second = await clients(2)
+        monkeypatch.setattr(gateway_module, "install_ca", no_room)
+        assert (await gateway.ask(first)).outcome is Outcome.SIGNED
+        assert gateway.seen("another CA from upstream not taken")
+        monkeypatch.setattr(gateway_module, "install_ca", install_ca)
+        assert (await gateway.ask(second)).outcome is Outcome.SIGNED
+        assert gateway.seen("renewed CA taken") == 1
+        assert gateway.home.files.ca.read_text() == ca.pem
+
+
+@in_loop
+async def test_a_ticket_is_nowhere_on_disk_once_its_request_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is cleared in the ledger stands in its log until that is emptied."""
+    monkeypatch.setattr(runner_module, "MAINTAIN_SECONDS", 0.0)
+    ca = Authority()
+    async with (
+        Upstream(ca, signs).running() as upstream,
+        gateway_to(tmp_path, upstream, ca=ca) as gateway,
+    ):
+        (client,) = await clients(1, ticket="5ec2e7" * 7)
+        assert (await gateway.ask(client)).outcome is Outcome.SIGNED
+        secret = client.ticket.encode()
+        ledger = gateway.home.directories.ledger
+
+        def places() -> list[str]:
+            files = ledger.parent.glob(f"{ledger.name}*")
+            return [each.name for each in files if secret in each.read_bytes()]
+
+        await until(lambda: not places(), "the ticket is gone")
 
 
 # --- In front of Icefloe ------------------------------------------------------------

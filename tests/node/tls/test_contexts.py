@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -64,6 +66,15 @@ def ed25519_key() -> bytes:
     )
 
 
+def odd_crl(old: bytes, new: bytes) -> bytes:
+    """A revocation list with some bytes exchanged; the signature is not mended."""
+    pem = Authority().revocation_list()
+    der = x509.load_pem_x509_crl(pem).public_bytes(Encoding.DER)
+    assert old in der
+    body = base64.encodebytes(der.replace(old, new))
+    return b"-----BEGIN X509 CRL-----\n" + body + b"-----END X509 CRL-----\n"
+
+
 def weak_identity() -> TLSIdentity:
     key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
     return self_signed("master", key).identity()
@@ -82,6 +93,9 @@ def weak_identity() -> TLSIdentity:
         (replace(sound(), ca_pem=b""), "ca"),
         (replace(sound(), crl_pem=b""), "crl"),
         (replace(sound(), crl_pem=b"-----BEGIN X509 CRL-----\nAA"), "crl"),
+        (replace(sound(), crl_pem=odd_crl(b"\x02\x01\x01", b"\x02\x01\x02")), "crl"),
+        # Our parser takes this one and OpenSSL does not.
+        (replace(sound(), crl_pem=odd_crl(b"Icinga CA", b"Icin\xe9a CA")), "crl"),
     ],
 )
 def test_unusable_material_is_named(broken: TLSIdentity, part: str) -> None:

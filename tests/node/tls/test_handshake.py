@@ -25,6 +25,7 @@ from tests.node.tls.joined import (
 from icefloe.node.errors import HandshakeFailed, HandshakeTimedOut
 from icefloe.node.tls import handshake
 from icefloe.node.tls.handshake import accept
+from icefloe.node.tls.handshake_line import HandshakeLine
 from icefloe.node.tls.stream_interface import TransportLimits
 from icefloe.node.tls.transport import TLSStream
 
@@ -249,51 +250,69 @@ async def test_handshake_that_stalls_is_given_up(
 
 
 @in_loop
-async def test_silent_connection_takes_no_slot_and_a_speaking_one_waits_for_it() -> (
+async def test_silent_connection_takes_no_place_and_a_speaking_one_waits_for_it() -> (
     None
 ):
     cluster = Cluster.new()
-    slots = asyncio.Semaphore(1)
+    line = HandshakeLine(1)
     async with (
         tcp_pair() as (quiet, _quiet_peer, quiet_address),
         tcp_pair() as (theirs, ours, address),
         asyncio.TaskGroup() as group,
     ):
         waiting = group.create_task(
-            accept(quiet, quiet_address, context=cluster.server, slots=slots)
+            accept(quiet, quiet_address, context=cluster.server, line=line)
         )
         peer = RawPeer(ours, cluster.client(), server=False)
-        await slots.acquire()
-        serving = group.create_task(
-            accept(theirs, address, context=cluster.server, slots=slots)
-        )
-        group.create_task(peer.shake_hands())
-        for _ in range(20):
-            await asyncio.sleep(0)
-        assert not serving.done(), "no slot"
-        slots.release()
+        async with line.turn("another"):
+            serving = group.create_task(
+                accept(theirs, address, context=cluster.server, line=line)
+            )
+            group.create_task(peer.shake_hands())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not serving.done(), "no place"
+            assert line.waiting == 1
         stream = await serving
-        assert not slots.locked()
+        assert line.waiting == 0
         stream.abort()
         waiting.cancel()
 
 
 @in_loop
-async def test_slot_that_never_comes_ends_with_the_whole_time() -> None:
+async def test_turn_that_never_comes_ends_with_the_whole_time() -> None:
     cluster = Cluster.new()
     limits = TransportLimits(connect_seconds_max=0.05)
-    async with tcp_pair() as (theirs, ours, address):
+    line = HandshakeLine(1)
+    async with tcp_pair() as (theirs, ours, address), line.turn("another"):
         ours.send(client_hello(cluster.client()))
         await raises(
-            accept(
-                theirs,
-                address,
-                context=cluster.server,
-                limits=limits,
-                slots=asyncio.Semaphore(0),
-            ),
+            accept(theirs, address, context=cluster.server, limits=limits, line=line),
             HandshakeTimedOut,
         )
+
+
+@in_loop
+async def test_a_handshake_that_stalls_after_its_first_bytes_keeps_no_place() -> None:
+    cluster = Cluster.new()
+    line = HandshakeLine(1)
+    async with (
+        tcp_pair() as (slow, slow_peer, slow_address),
+        tcp_pair() as (theirs, ours, address),
+        asyncio.TaskGroup() as group,
+    ):
+        slow_peer.send(client_hello(cluster.client())[:7])
+        stalled = group.create_task(
+            accept(slow, slow_address, context=cluster.server, line=line)
+        )
+        for _ in range(20):
+            await asyncio.sleep(0)
+        peer = RawPeer(ours, cluster.client(), server=False)
+        group.create_task(peer.shake_hands())
+        stream = await accept(theirs, address, context=cluster.server, line=line)
+        assert not stalled.done()
+        stream.abort()
+        stalled.cancel()
 
 
 # Cancellation

@@ -73,9 +73,9 @@ async def dial(cluster: Cluster, listener: Listener) -> TLSStream:
     return await connect(host, port, context=cluster.client())
 
 
-def tcp(listener: Listener) -> socket.socket:
+def tcp(listener: Listener, *, source: str = "127.0.0.1") -> socket.socket:
     """Connect and say nothing."""
-    sock = socket.create_connection(listener.address)
+    sock = socket.create_connection(listener.address, source_address=(source, 0))
     sock.settimeout(0)
     return sock
 
@@ -108,7 +108,7 @@ async def test_established_streams_reach_the_owner() -> None:
 @in_loop
 async def test_many_connections_at_once_are_all_established() -> None:
     cluster, owner = Cluster.new(), Owner()
-    limits = ListenerLimits(handshakes_max=4)
+    limits = ListenerLimits(handshake_threads=1)
     async with listening(cluster, owner, limits=limits) as listener:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(dial(cluster, listener)) for _ in range(50)]
@@ -173,7 +173,11 @@ async def test_silent_connection_is_closed_in_time() -> None:
 @pytest.mark.parametrize(
     "limits, name, count",
     [
-        (ListenerLimits(strangers_max=2), "strangers_max", "refused_total"),
+        (
+            ListenerLimits(strangers_max=2, strangers_few=2),
+            "strangers_max",
+            "refused_total",
+        ),
         (
             ListenerLimits(strangers_per_source_max=2),
             "strangers_per_source_max",
@@ -194,6 +198,24 @@ async def test_stranger_over_a_limit_is_closed_and_counted(
         assert getattr(listener.counts, count) == 1
         refused = [e for e in owner.events if isinstance(e, ConnectionRefused)]
         assert [event.limit for event in refused] == [name]
+
+
+@in_loop
+async def test_a_source_with_few_connections_finds_a_place_when_others_took_all() -> (
+    None
+):
+    cluster, owner = Cluster.new(), Owner()
+    limits = ListenerLimits(strangers_max=2, strangers_few=1, strangers_reserve=1)
+    async with listening(cluster, owner, limits=limits) as listener:
+        with tcp(listener), tcp(listener):
+            await until(lambda: listener.strangers == 2)
+            with tcp(listener) as third:
+                assert await closed_by_peer(third)
+            with tcp(listener, source="127.0.0.2"):
+                await until(lambda: listener.strangers == 3)
+                with tcp(listener, source="127.0.0.3") as late:
+                    assert await closed_by_peer(late)
+        assert listener.counts.refused_total == 2
 
 
 @in_loop

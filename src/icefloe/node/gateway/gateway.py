@@ -10,8 +10,8 @@ Icefloe satellite; only the way up is its own (`gateway_upstream`).
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -21,27 +21,33 @@ from icefloe.cluster.settings import SessionSettings
 from icefloe.cluster.states import Role
 from icefloe.doors import Clock, Entropy
 from icefloe.enrollment import commands as cmd
-from icefloe.enrollment import events as ev
 from icefloe.enrollment.commands import Level
 from icefloe.enrollment.core import EnrollmentCore
-from icefloe.enrollment.ledger import LedgerWriter
 from icefloe.enrollment.settings import EnrollmentLimits, EnrollmentSettings
 from icefloe.errors import IcefloeError
+from icefloe.node import descriptors, limits
 from icefloe.node.gateway.home import GatewayHome
 from icefloe.node.gateway.options import GatewayOptions, UpstreamPlace
 from icefloe.node.gateway.own import OwnCertificate
-from icefloe.node.gateway.trust import UpstreamTrust
+from icefloe.node.gateway.trust import UpstreamTrust, stored_trust
 from icefloe.node.gateway.upstream import Forwarder
 from icefloe.node.hub import Hub, HubSettings
 from icefloe.node.listener_log import log_listener_event
+from icefloe.node.log_gate import LogGate
 from icefloe.node.logs import Logger
 from icefloe.node.material import HELLO_FACTS
+from icefloe.node.reloading import Reloader
 from icefloe.node.runner import TurnRunner
+from icefloe.node.service_manager import READY, STOPPING, reloading
+from icefloe.node.stopping import Ending, stop_in_order
 from icefloe.node.tls.contexts import TLSIdentity, server_context
 from icefloe.node.tls.listener import Admission, Listener
 from icefloe.node.tls.transport import TLSStream
 from icefloe.pki.certificates import fingerprint, is_self_issued, to_pem
+from icefloe.pki.trust import TrustAnchor
+from icefloe.storage.files import FileProblem
 from icefloe.storage.identity import NodeIdentity, install_ca, load_trust_anchor
+from icefloe.storage.ledger import SQLiteLedger
 
 __all__ = ["GATEWAY_LIMITS", "Gateway"]
 
@@ -63,9 +69,22 @@ OWN_SECONDS_MAX: Final = 6.0
 """How long the first client may have to wait for the gateway's own certificate: it is
 shown from the start if it comes in time.  Through a satellite it takes a second."""
 
-STOP_SECONDS_MAX: Final = GATEWAY_LIMITS.hold_ticketed + 1.0
+CA_AGAIN_SECONDS: Final = 60.0
+"""After so long a renewed CA that could not be stored is stored, if it is shown again."""
+
+STOP_ANSWER_SECONDS: Final = GATEWAY_LIMITS.hold_ticketed + 1.0
 """When told to stop: how long clients are waited for that wait for an answer.  By then
-each of them has had one, if only "pending"."""
+each of them has had one, if only "pending".  Longer than a node's: a client's command
+ends with what it is told, and monitoring does not wait for a gateway."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is stored, read anew, and what was made of it."""
+
+    identity: NodeIdentity
+    anchor: TrustAnchor
+    server_context: SSL.Context
 
 
 class Gateway:
@@ -78,10 +97,11 @@ class Gateway:
         home: GatewayHome,
         identity: NodeIdentity,
         trust: UpstreamTrust,
-        ledger: LedgerWriter,
+        ledger: SQLiteLedger,
         clock: Clock,
         entropy: Entropy,
         log: Logger,
+        notify: Callable[[str], None] = lambda _words: None,
     ) -> None:
         """Compose a gateway that does nothing yet.
 
@@ -94,8 +114,11 @@ class Gateway:
             clock: The real one.
             entropy: The real one.
             log: Where log events go.
+            notify: Tells the service manager; see `service_manager`.
         """
+        self._options = options
         self._home = home
+        self._notify = notify
         self._shown = identity
         self._trust = trust
         self._clock = clock
@@ -103,34 +126,40 @@ class Gateway:
         self._log = log
         self._serving = False
         self._strange_ca = ""
-        self._stopping = asyncio.Event()
-        self._in_haste = asyncio.Event()
+        self._ending = Ending()
+        self._reloader = Reloader(
+            prepare=self._prepare, take=self._take, log=log, told=self._tell_reload
+        )
         self._runner = TurnRunner(
             core=EnrollmentCore(settings=self._enrollment_settings(), ledger=ledger),
             ledger=ledger,
             clock=clock,
             entropy=entropy,
             carry_out=self._carry_out,
+            maintain=ledger.checkpoint,
         )
-        self._calls = _OpenCalls()
         self._hub = Hub(
-            settings=HubSettings(
-                tree=None,
-                session=SessionSettings(node_name=home.name, hello_facts=HELLO_FACTS),
-            ),
+            settings=self._hub_settings(),
             clock=clock,
             log=log,
-            submit=self._submit,
+            submit=self._runner.submit,
         )
         self._forwarders = [self._forwarder_to(place) for place in options.upstreams]
         self._own = self._own_certificate(options.ticket)
         self._listener = Listener(
             host=options.listen.host,
             port=options.listen.port,
-            context=self._server_context(),
+            context=_server_context(self._shown, self._trust.anchor),
             on_stream=self._accepted,
             on_event=partial(log_listener_event, log),
+            limits=descriptors.fitted_aloud(
+                limits.listener_limits(options.limits), members=0, log=log
+            ),
+            is_over_rate=self._hub.shunning.is_over_rate,
         )
+        self._runner.limit_askings(limits.asking_limits(options.limits))
+        if isinstance(log, LogGate):
+            log.limits = limits.log_limits(options.limits)
 
     # -- life --------------------------------------------------------------------------
 
@@ -161,45 +190,73 @@ class Gateway:
                 for each in self._forwarders
             ]
             own = group.create_task(self._own.run(), name="own certificate")
-            await _first_of(self._own.settled, self._stopping, seconds=OWN_SECONDS_MAX)
+            reloader = group.create_task(self._reloader.run(), name="reloader")
+            await _first_of(
+                self._own.settled, self._ending.begun, seconds=OWN_SECONDS_MAX
+            )
             self._serving = True
-            if not self._stopping.is_set():
+            if not self._ending.begun.is_set():
                 listener = group.create_task(self._listener.serve(), name="listener")
                 ready()
-                await self._stopping.wait()
-                self._listener.stop()
+                await self._ending.begun.wait()
+                self._notify(STOPPING)
+                own.cancel()
+                reloader.cancel()
+                await stop_in_order(
+                    ending=self._ending,
+                    listener=self._listener,
+                    hub=self._hub,
+                    runner=self._runner,
+                    log=self._log,
+                    answer_seconds=STOP_ANSWER_SECONDS,
+                )
                 await listener
-            own.cancel()
-            await self._end_calls()
-            await self._hub.drain_all("gateway stops")
-            for forwarder in forwarders:
-                forwarder.cancel()
-            await asyncio.wait([own, *forwarders])
+            for each in (own, reloader, *forwarders):
+                each.cancel()
+            await asyncio.wait([own, reloader, *forwarders])
             await self._runner.wait_idle()
             runner.cancel()
         self._runner.close()
 
     def stop(self) -> None:
-        """Begin the end; the second time, without waiting for anybody's answer."""
-        if self._stopping.is_set():
-            self._in_haste.set()
-        self._stopping.set()
+        """Begin the end (see `stopping`); the second time, hurry."""
+        self._ending.ask()
 
-    def show_stored(self) -> None:
-        """Show clients the certificate that is stored; those in between must pin anew.
+    # -- a reload ----------------------------------------------------------------------
 
-        What cannot be read leaves everything as it was.
+    def reload(self) -> None:
+        """Read what is stored again, soon; see `_take`.
+
+        What cannot be read is logged and leaves everything as it was.
         """
-        try:
-            self._shown = self._home.identity(
-                at=self._clock.now().wall, entropy=self._entropy
-            )
-            self._listener.replace_context(self._server_context())
-        except IcefloeError as error:
-            self._log.log(
-                Level.ERROR, "stored certificate not shown", detail=str(error)
-            )
+        if self._ending.begun.is_set():
+            self._log.log(Level.INFO, "not reloaded: this gateway stops")
             return
+        self._reloader.ask()
+
+    def _prepare(self) -> _Prepared:
+        """Read certificate and CA anew, in a thread; `--ca` and what is stored."""
+        at = self._clock.now().wall
+        identity = self._home.identity(at=at, entropy=self._entropy)
+        anchor = stored_trust(self._home, self._options.trust, at=at)
+        return _Prepared(identity, anchor, _server_context(identity, anchor))
+
+    async def _take(self, prepared: _Prepared) -> None:
+        """Show clients the certificate that is stored, and believe the CA that is.
+
+        Those who pinned the certificate before have to pin anew. Connections that are
+        open go on.
+        """
+        self._show(prepared)
+        # What was stored while the files were read may have been read over.
+        self._look_at_any_ca()
+        self._runner.reconfigure(self._enrollment_settings())
+        await self._hub.reconfigure(self._hub_settings())
+
+    def _show(self, prepared: _Prepared) -> None:
+        self._shown = prepared.identity
+        self._trust.anchor = prepared.anchor
+        self._listener.replace_context(prepared.server_context)
         self._log.log(
             Level.INFO,
             "certificate shown to clients",
@@ -208,17 +265,8 @@ class Gateway:
             signed=not is_self_issued(self._shown.certificate),
         )
 
-    async def _end_calls(self) -> None:
-        """Wait for the answers to those who wait."""
-        waiting = self._calls.count
-        if waiting:
-            self._log.log(
-                Level.INFO,
-                "stopping when waiting clients have their answers",
-                clients=waiting,
-                seconds_max=STOP_SECONDS_MAX,
-            )
-        await _first_of(self._calls.none, self._in_haste, seconds=STOP_SECONDS_MAX)
+    def _tell_reload(self, what: str) -> None:
+        self._notify(reloading() if what == "begins" else READY)
 
     # -- parts -------------------------------------------------------------------------
 
@@ -227,7 +275,7 @@ class Gateway:
             place,
             trust=self._trust,
             hub=self._hub,
-            submit=self._submit,
+            submit=self._runner.submit,
             clock=self._clock,
             entropy=self._entropy,
             log=self._log,
@@ -240,7 +288,7 @@ class Gateway:
             trust=self._trust,
             ticket=ticket,
             hub=self._hub,
-            submit=self._submit,
+            submit=self._runner.submit,
             clock=self._clock,
             entropy=self._entropy,
             log=self._log,
@@ -248,12 +296,6 @@ class Gateway:
         )
 
     # -- between core and links ------------------------------------------------------------
-
-    def _submit(self, event: ev.Event) -> bool:
-        taken = self._runner.submit(event)
-        if taken:
-            self._calls.note_event(event)
-        return taken
 
     def _carry_out(self, command: cmd.Command) -> None:
         match command:
@@ -263,7 +305,6 @@ class Gateway:
                 raise AssertionError("a gateway has no CA and no seat")
             case _:
                 self._hub.carry_out(command)
-                self._calls.note_command(command)
 
     def _accepted(self, stream: TLSStream, admission: Admission) -> None:
         self._hub.take_stream(stream, role=Role.LISTENER, admission=admission)
@@ -278,7 +319,16 @@ class Gateway:
                 next="the new one is shown from the next start, or SIGHUP, on",
             )
         else:
-            self.show_stored()
+            self._show_at_start()
+
+    def _show_at_start(self) -> None:
+        """Nobody was shown anything yet, and nobody waits: no need for a thread."""
+        try:
+            self._show(self._prepare())
+        except IcefloeError as error:
+            self._log.log(
+                Level.ERROR, "stored certificate not shown", detail=str(error)
+            )
 
     def _take_ca(self, ca_pem: str) -> None:
         """An upstream says which CA is in force; take a renewed one."""
@@ -292,70 +342,51 @@ class Gateway:
             anchor = load_trust_anchor(self._home.files)
             assert anchor is not None, "it was just stored"
             self._trust.anchor = anchor
-            self._listener.replace_context(self._server_context())
+            self._hub.settings = self._hub_settings()
+            self._listener.replace_context(
+                _server_context(self._shown, self._trust.anchor)
+            )
             self._runner.reconfigure(self._enrollment_settings())
         except IcefloeError as error:
             self._log.log(
                 Level.WARNING, "another CA from upstream not taken", detail=str(error)
             )
+            if isinstance(error, FileProblem):  # a full disk says nothing against it
+                loop = asyncio.get_running_loop()
+                loop.call_later(CA_AGAIN_SECONDS, self._look_at_any_ca)
             return
         self._log.log(Level.INFO, "renewed CA taken", sha256=fingerprint(anchor.ca))
+
+    def _look_at_any_ca(self) -> None:
+        self._strange_ca = ""
 
     def _enrollment_settings(self) -> EnrollmentSettings:
         return EnrollmentSettings(
             node_name=self._home.name,
             tree=None,
             anchor=self._trust.anchor,
-            limits=GATEWAY_LIMITS,
+            limits=limits.enrollment_limits(self._options.limits, GATEWAY_LIMITS),
         )
 
-    def _server_context(self) -> SSL.Context:
-        anchor = self._trust.anchor
-        return server_context(
-            TLSIdentity(
-                certificate_pem=self._shown.certificate_pem,
-                key_pem=self._shown.key_pem,
-                ca_pem="".join(map(to_pem, anchor.all_cas)).encode("ascii"),
-            )
+    def _hub_settings(self) -> HubSettings:
+        return HubSettings(
+            tree=None,
+            session=limits.session_settings(
+                self._options.limits,
+                SessionSettings(node_name=self._home.name, hello_facts=HELLO_FACTS),
+            ),
+            anchor=self._trust.anchor,
         )
 
 
-class _OpenCalls:
-    """Who waits for the answer to a call.
-
-    Attributes:
-        none: Set while nobody does.
-    """
-
-    def __init__(self) -> None:
-        self._by_link: Counter[ev.LinkId] = Counter()
-        self.none = asyncio.Event()
-        self.none.set()
-
-    @property
-    def count(self) -> int:
-        """How many answers are owed."""
-        return self._by_link.total()
-
-    def note_event(self, event: ev.Event) -> None:
-        """See a call begin, or its link end."""
-        if isinstance(event, ev.CertificateAsked) and event.call is not None:
-            self._by_link[event.link] += 1
-            self.none.clear()
-        elif isinstance(event, ev.LinkDown) and self._by_link.pop(event.link, 0):
-            self._look()
-
-    def note_command(self, command: cmd.Command) -> None:
-        """See a call answered."""
-        if isinstance(command, cmd.Answer) and command.link in self._by_link:
-            self._by_link[command.link] -= 1
-            if self._by_link[command.link] <= 0:
-                del self._by_link[command.link]
-            self._look()
-
-    def _look(self) -> None:
-        if not self._by_link:
-            self.none.set()
+def _server_context(identity: NodeIdentity, anchor: TrustAnchor) -> SSL.Context:
+    return server_context(
+        TLSIdentity(
+            certificate_pem=identity.certificate_pem,
+            key_pem=identity.key_pem,
+            ca_pem="".join(map(to_pem, anchor.all_cas)).encode("ascii"),
+        )
+    )
 
 
 async def _first_of(*events: asyncio.Event, seconds: float) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from icefloe.config.limits import LimitProblem, Limits, parse_limit, with_limits
+from icefloe.config.syntax import Value
 from icefloe.errors import IcefloeError
 from icefloe.pki.names import check_common_name
 
@@ -17,6 +20,7 @@ __all__ = [
     "ListenPlace",
     "TrustOptions",
     "UpstreamPlace",
+    "parse_limits",
 ]
 
 PORT_DEFAULT: Final = 5665
@@ -106,6 +110,24 @@ class TrustOptions:
     trust_first_use: bool = False
 
 
+def parse_limits(texts: Sequence[str]) -> Limits:
+    """Read what `--limit NAME=NUMBER` was given, once or more often.
+
+    Raises:
+        GatewayProblem: One of them cannot be taken.
+    """
+    given: dict[str, Value] = {}
+    for text in texts:
+        try:
+            given |= parse_limit(text)
+        except LimitProblem as error:
+            raise GatewayProblem(f"--limit '{text}': {error.message}") from error
+    limits, problems = with_limits(given)
+    for problem in problems:
+        raise GatewayProblem(f"--limit: {problem.message}. {problem.remedy}".rstrip())
+    return limits
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayOptions:
     """All of it.
@@ -117,6 +139,7 @@ class GatewayOptions:
         name: The common name of its certificate; "" for the stored or made-up one.
         ticket: What proves that it may have that name, or "".
         trust: Whom to believe.
+        limits: Of what clients may take.
     """
 
     upstreams: tuple[UpstreamPlace, ...]
@@ -125,6 +148,7 @@ class GatewayOptions:
     name: str = ""
     ticket: str = field(default="", repr=False)
     trust: TrustOptions = field(default_factory=TrustOptions)
+    limits: Limits = field(default_factory=Limits)
 
     def check(self) -> None:
         """Look for what makes no sense together.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Final
 from icefloe.config.host import DaemonUser, fully_qualified_name
 from icefloe.enrollment.commands import Level
 from icefloe.errors import IcefloeError
-from icefloe.node.daemon import become
+from icefloe.node.becoming import become
+from icefloe.node.descriptors import raise_to_hard_limit
 from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.node.errors import BindFailed
 from icefloe.node.gateway.gateway import Gateway
@@ -22,7 +24,9 @@ from icefloe.node.gateway.options import (
     GatewayProblem,
 )
 from icefloe.node.gateway.trust import UpstreamTrust, establish_trust
+from icefloe.node.ledger_opening import opened_ledger
 from icefloe.node.logs import Logger, configure
+from icefloe.node.service_manager import READY, notify
 from icefloe.pki.certificates import fingerprint, is_self_issued
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.lock import DaemonLock
@@ -45,8 +49,9 @@ def run(
 ) -> int:
     """Run a gateway in the foreground until SIGTERM or SIGINT.
 
-    SIGHUP makes it show the certificate that is stored.  Started by root, it becomes
-    the user to whom its directory belongs.
+    They end it as `stopping` says, the second one sooner.  SIGHUP makes it show the
+    certificate, and believe the CA, that is stored.  Started by root, it becomes the
+    user to whom its directory belongs.
 
     Args:
         options: What the operator says.
@@ -61,7 +66,11 @@ def run(
     Raises:
         IcefloeError: It could not start; the text says what to do.
     """
+    with contextlib.suppress(ValueError):  # not in the main thread
+        # Until it runs there is nothing to reload.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     log = configure(level=log_level, as_json=log_json)
+    raise_to_hard_limit()
     try:
         options.check()
         become(_owner_of(options.data_dir), directory=options.data_dir)
@@ -70,7 +79,7 @@ def run(
         )
         with (
             DaemonLock.acquire(home.directories.lock),
-            SQLiteLedger.open(home.directories.ledger) as ledger,
+            opened_ledger(home.directories.ledger, None, log) as ledger,
         ):
             asyncio.run(_run(options, home, ledger, narrator, log))
     except IcefloeError as error:
@@ -103,6 +112,7 @@ async def _run(
         clock=clock,
         entropy=entropy,
         log=log,
+        notify=notify,
     )
     address = _bind(gateway)
     if os.geteuid() == 0:
@@ -114,8 +124,13 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, gateway.stop)
-    loop.add_signal_handler(signal.SIGHUP, gateway.show_stored)
-    await gateway.run(lambda: _tell(gateway, home, options, address, log))
+    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
+
+    def ready() -> None:
+        _tell(gateway, home, options, address, log)
+        notify(READY)
+
+    await gateway.run(ready)
     log.log(Level.INFO, "stopped")
 
 

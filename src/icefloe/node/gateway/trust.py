@@ -47,7 +47,7 @@ from icefloe.storage.files import read_file
 from icefloe.storage.identity import install_ca, load_trust_anchor
 from icefloe.storage.narrator import Narrator
 
-__all__ = ["UpstreamTrust", "establish_trust"]
+__all__ = ["UpstreamTrust", "establish_trust", "stored_trust"]
 
 _SAVED: Final = "trusted-upstream.crt"
 
@@ -92,6 +92,22 @@ async def establish_trust(
     if options.trust_first_use:
         return await _from_first_contact(home, upstreams, at, narrator)
     raise _nobody_to_believe(upstreams[0])
+
+
+def stored_trust(
+    home: GatewayHome, options: TrustOptions, *, at: WallTime
+) -> TrustAnchor:
+    """Return the CA to believe from files alone, for a gateway that runs.
+
+    Raises:
+        IdentityProblem: The CA in `--ca` is another one, for which the stored one does
+            not vouch.
+        PKIError: A file holds no certificate that can be used.
+        FileProblem: The operating system objects.
+    """
+    if options.ca_file is not None:
+        return _from_file(home, options, at)
+    return _stored_anchor(home)
 
 
 def _from_file(home: GatewayHome, options: TrustOptions, at: WallTime) -> TrustAnchor:

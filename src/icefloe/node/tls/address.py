@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-SOURCE_PREFIX_IPV6: Final = 64
-"""One customer of an IPv6 network has at least a /64 and can speak from any address
-in it; counted per address, such a source would have no limit at all."""
+from icefloe.cluster.sources import source_of_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +34,7 @@ class PeerAddress:
     @property
     def source(self) -> str:
         """What per-source limits count: the IPv4 address, or the IPv6 /64."""
-        parsed = _parse(self.host)
-        if isinstance(parsed, ipaddress.IPv6Address):
-            bare = ipaddress.IPv6Address(int(parsed))
-            network = ipaddress.IPv6Network((bare, SOURCE_PREFIX_IPV6), strict=False)
-            return str(network)
-        return self.host
+        return source_of_host(self.host)
 
 
 def _parse(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -45,6 +45,7 @@ class _Target:
     context: SSL.Context
     expectation: Expectation
     limits: TransportLimits
+    source: str
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ async def connect(
     context: SSL.Context,
     expectation: Expectation = None,
     limits: TransportLimits | None = None,
+    source: str = "",
 ) -> TLSStream:
     """Connect to the first address of a host that completes a TLS handshake.
 
@@ -89,6 +91,7 @@ async def connect(
             name, else the host as given (protocol: Icinga 2's daemon and commands).
         limits: Times and sizes; default Icinga's.  The time for TCP is shared among
             the addresses, so that a dead first one leaves time for the second.
+        source: Address to connect from; "" lets the system choose.
 
     Returns:
         The stream, not yet started.  A peer that is not the expected *endpoint* is
@@ -108,6 +111,7 @@ async def connect(
         context=context,
         expectation=expectation,
         limits=limits,
+        source=source,
     )
     tried = _Tried(host, port)
     try:
@@ -173,6 +177,8 @@ async def _dial(
     sock = socket.socket(family, socket.SOCK_STREAM)
     with owned(sock):
         prepare(sock)
+        if target.source:
+            sock.bind((target.source, 0))
         async with asyncio.timeout(tcp_seconds_max):
             await loop.sock_connect(sock, sockaddr)
         opened = loop.time()

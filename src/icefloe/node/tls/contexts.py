@@ -163,10 +163,10 @@ def _present(
     own = _load_certificates(identity.certificate_pem, part="certificate")
     try:
         context.use_certificate(own[0])
-    except SSL.Error as error:
+        for certificate in own[1:] + _completing_chain(own[-1], authorities):
+            context.add_extra_chain_cert(certificate)
+    except (SSL.Error, crypto.Error) as error:
         raise _refused("certificate", error) from error
-    for certificate in own[1:] + _completing_chain(own[-1], authorities):
-        context.add_extra_chain_cert(certificate)
     try:
         context.use_privatekey(_load_key(identity.key_pem))
         context.check_privatekey()
@@ -235,12 +235,19 @@ def _trust(
 ) -> None:
     store = context.get_cert_store()
     assert store is not None, "a context has a certificate store"
-    for authority in authorities:
-        store.add_cert(crypto.X509.from_cryptography(authority))
+    # OpenSSL reads everything again, and refuses some things that our parser takes.
+    try:
+        for authority in authorities:
+            store.add_cert(crypto.X509.from_cryptography(authority))
+    except crypto.Error as error:
+        raise _refused("ca", error) from error
     if crl_pem is None:
         return
-    for crl in _load_crls(crl_pem):
-        store.add_crl(crl)
+    try:
+        for crl in _load_crls(crl_pem):
+            store.add_crl(crl)
+    except crypto.Error as error:
+        raise _refused("crl", error) from error
     # The leaf only, as Icinga does: its CA publishes no list about itself.
     store.set_flags(crypto.X509StoreFlags.CRL_CHECK)
 
@@ -249,7 +256,7 @@ def _load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:
     blocks = pem.split(_CRL_BEGIN)[1:]
     try:
         crls = [x509.load_pem_x509_crl(_CRL_BEGIN + block) for block in blocks]
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise TLSConfigurationInvalid(
             part="crl", reason="no revocation list in PEM form"
         ) from error
@@ -258,7 +265,7 @@ def _load_crls(pem: bytes) -> list[x509.CertificateRevocationList]:
     return crls
 
 
-def _refused(part: str, error: SSL.Error) -> TLSConfigurationInvalid:
+def _refused(part: str, error: SSL.Error | crypto.Error) -> TLSConfigurationInvalid:
     queue = error.args[0] if error.args else []
     words = [str(entry[2]) for entry in queue if entry[2]]
     return TLSConfigurationInvalid(

@@ -24,6 +24,7 @@ from OpenSSL import SSL
 from icefloe.node.errors import HandshakeFailed, HandshakeTimedOut
 from icefloe.node.tls.address import PeerAddress
 from icefloe.node.tls.channel import TLSChannel, Wait
+from icefloe.node.tls.handshake_line import HandshakeLine
 from icefloe.node.tls.stream_interface import TransportLimits
 from icefloe.node.tls.transport import TLSStream
 from icefloe.node.tls.verdict import Expectation, PeerFacts, judge
@@ -32,8 +33,8 @@ PARTING_SECONDS_MAX: Final = 1.0
 """How long input is read and thrown away after a failed handshake, lest a reset
 overtake our alert."""
 
-PARTING_BYTES_MAX: Final = 65536
-"""And how much of it."""
+PARTING_BYTES_MAX: Final = 1_048_576
+"""And how much of it: a chain of certificates that is far too long has to fit."""
 
 
 async def accept(
@@ -43,7 +44,7 @@ async def accept(
     context: SSL.Context,
     limits: TransportLimits | None = None,
     pool: Executor | None = None,
-    slots: asyncio.Semaphore | None = None,
+    line: HandshakeLine | None = None,
 ) -> TLSStream:
     """Do the server's side of a handshake.
 
@@ -53,8 +54,9 @@ async def accept(
         context: From `icefloe.node.tls.contexts.server_context`.
         limits: Times and sizes; default Icinga's.
         pool: Where the private-key operation runs; `None` runs it in the loop.
-        slots: Bounds the handshakes under way.  A connection that says nothing takes
-            no slot, and the handshake's time starts with its slot.
+        line: Where handshakes wait for their private-key operation.  A connection that
+            says nothing does not stand in it, and the handshake's time starts with its
+            first turn there.
 
     Returns:
         The stream, not yet started.
@@ -75,11 +77,12 @@ async def accept(
             channel = TLSChannel.server(
                 context=context, sock=sock, address=address.host
             )
-            async with (
-                slots or contextlib.nullcontext(),
-                deadline(limits.handshake_seconds_max, address),
-            ):
-                await _shake_hands(channel, pool)
+            turn = _Turns(pool, line, address.source)
+            wait = await turn.step(channel)
+            if wait is not None:
+                async with deadline(limits.handshake_seconds_max, address):
+                    await _ready(channel.socket, wait)
+                    await _shake_hands(channel, turn)
         return make_stream(channel, address, limits=limits, opened=opened)
 
 
@@ -95,7 +98,7 @@ async def shake_hands_as_client(
         _parting(channel.socket),
         deadline(limits.handshake_seconds_max, address),
     ):
-        await _shake_hands(channel, None)
+        await _shake_hands(channel, _Turns(None, None, ""))
 
 
 def make_stream(
@@ -172,20 +175,39 @@ async def _discard(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     room = PARTING_BYTES_MAX
     while room > 0:
-        data = await loop.sock_recv(sock, room)
+        data = await loop.sock_recv(sock, min(room, 65536))
         if not data:
             return
         room -= len(data)
 
 
-async def _shake_hands(channel: TLSChannel, pool: Executor | None) -> None:
-    while True:
-        if pool is not None and channel.awaits_client_hello:
-            wait = await _in_pool(pool, channel.handshake)
-        else:
-            wait = channel.handshake()
-        if wait is None:
-            return
+class _Turns:
+    """Where the steps of one handshake are computed."""
+
+    def __init__(
+        self, pool: Executor | None, line: HandshakeLine | None, source: str
+    ) -> None:
+        self._pool = pool
+        self._line = line
+        self._source = source
+
+    async def step(self, channel: TLSChannel) -> Wait | None:
+        """Go on with the handshake; the costly step in its turn, and in the pool."""
+        if not channel.awaits_client_hello:
+            return channel.handshake()
+        if self._line is None:
+            return await self._compute(channel)
+        async with self._line.turn(self._source):
+            return await self._compute(channel)
+
+    async def _compute(self, channel: TLSChannel) -> Wait | None:
+        if self._pool is None:
+            return channel.handshake()
+        return await _in_pool(self._pool, channel.handshake)
+
+
+async def _shake_hands(channel: TLSChannel, turns: _Turns) -> None:
+    while (wait := await turns.step(channel)) is not None:
         await _ready(channel.socket, wait)
 
 

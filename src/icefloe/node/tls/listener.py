@@ -28,15 +28,16 @@ from OpenSSL import SSL
 from icefloe.node.errors import BindFailed, HandshakeFailed, os_reason
 from icefloe.node.tls.address import PeerAddress
 from icefloe.node.tls.handshake import accept, owned
+from icefloe.node.tls.handshake_line import HandshakeLine
+from icefloe.node.tls.shutting import let_nobody_in, someone_waits
 from icefloe.node.tls.stream_interface import TransportLimits
 from icefloe.node.tls.transport import TLSStream
 
 ACCEPTS_PER_TURN: Final = 32
 """Connections accepted before everything else has its turn."""
 
-HANDSHAKE_THREADS: Final = 2
-"""Private-key operations at a time: two cut the storm's time by a fifth (measured),
-more only take cores from the loop."""
+QUIET_SECONDS: Final = 0.25
+"""With nobody new and no handshake finished for so long, those under way are idlers."""
 
 DUAL_STACK_HOST: Final = "::"
 """Every address of the machine, IPv6 and IPv4."""
@@ -66,9 +67,14 @@ class ListenerLimits:
 
     Attributes:
         backlog: Connections the kernel keeps until we accept them.
-        handshakes_max: Handshakes under way; further ones wait for a slot.
+        handshake_threads: Private-key operations at a time; others wait in line
+            (`handshake_line`).  Two cut the storm's time by a fifth (measured), more
+            only take cores from the loop.
         strangers_max: Connections that have not shown who they are.  One costs about
             40 KB.
+        strangers_reserve: As many beyond that for sources with few connections:
+            a member is a stranger, too, until its handshake is done.
+        strangers_few: So many connections of one source are few.
         strangers_per_source_max: The same from one IPv4 address or IPv6 /64.  A whole
             site may sit behind one address, so this is not small.
         accept_pause_seconds: How long accepting rests when the system is out of file
@@ -76,8 +82,10 @@ class ListenerLimits:
     """
 
     backlog: int = 4096
-    handshakes_max: int = 256
+    handshake_threads: int = 2
     strangers_max: int = 4096
+    strangers_reserve: int = 512
+    strangers_few: int = 4
     strangers_per_source_max: int = 1024
     accept_pause_seconds: float = 1.0
 
@@ -169,6 +177,7 @@ class Listener:
         on_event: Callable[[ListenerEvent], None] = _ignore,
         limits: ListenerLimits | None = None,
         transport_limits: TransportLimits | None = None,
+        is_over_rate: Callable[[str], bool] = lambda _source: False,
     ) -> None:
         """Make a listener that does not listen yet.
 
@@ -182,6 +191,7 @@ class Listener:
                 cause it at will, so log it with a limit.
             limits: Bounds of connections.
             transport_limits: Bounds of each connection.
+            is_over_rate: Whether handshakes of a source come after those of others.
         """
         self.counts = ListenerCounts()
         self._host = host
@@ -191,10 +201,13 @@ class Listener:
         self._on_event = on_event
         self._limits = limits or ListenerLimits()
         self._transport_limits = transport_limits or TransportLimits()
-        self._slots = asyncio.Semaphore(self._limits.handshakes_max)
+        self._line = HandshakeLine(
+            self._limits.handshake_threads, comes_last=is_over_rate
+        )
         self._pool: ThreadPoolExecutor | None = None
         self._socket: socket.socket | None = None
         self._stopped = asyncio.Event()
+        self._last_news = float("-inf")
         self._strangers = 0
         self._strangers_by_source: Counter[str] = Counter()
 
@@ -225,6 +238,33 @@ class Listener:
         """Use another context from the next connection on; running ones keep theirs."""
         self._context = context
 
+    def reconfigure(
+        self, limits: ListenerLimits, transport_limits: TransportLimits
+    ) -> None:
+        """Stand on other limits from the next connection on.
+
+        The backlog and the handshakes at a time stay as they are until a restart.
+        """
+        self._limits = limits
+        self._transport_limits = transport_limits
+
+    def shut(self) -> None:
+        """Let nobody new in; who is in is served. See `shutting`."""
+        if self._socket is not None and self._socket.fileno() >= 0:
+            let_nobody_in(self._socket)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nobody has come, and no handshake has ended, for a moment."""
+        listening = self._socket
+        if (
+            listening is not None
+            and listening.fileno() >= 0
+            and someone_waits(listening)
+        ):
+            return False
+        return asyncio.get_running_loop().time() - self._last_news >= QUIET_SECONDS
+
     def stop(self) -> None:
         """Accept no more and give up unfinished handshakes; `serve` then returns."""
         self._stopped.set()
@@ -233,7 +273,7 @@ class Listener:
         """Accept until stopped or cancelled; the address is free afterwards."""
         listening = self._socket
         assert listening is not None, "bind comes first"
-        self._pool = ThreadPoolExecutor(HANDSHAKE_THREADS, "icefloe-tls")
+        self._pool = ThreadPoolExecutor(self._limits.handshake_threads, "icefloe-tls")
         try:
             async with asyncio.TaskGroup() as group:
                 accepting = group.create_task(self._accept_all(listening))
@@ -282,8 +322,9 @@ class Listener:
         self, sock: socket.socket, address: PeerAddress, handshakes: asyncio.TaskGroup
     ) -> None:
         self.counts.accepted += 1
+        self._note_news()
         source = address.source
-        if self._strangers >= self._limits.strangers_max:
+        if self._is_full(source):
             sock.close()
             self.counts.refused_total += 1
             self._on_event(ConnectionRefused(address, "strangers_max"))
@@ -296,6 +337,14 @@ class Listener:
             self._strangers_by_source[source] += 1
             admission = Admission(lambda: self._give_back(source))
             handshakes.create_task(self._establish(sock, address, admission))
+
+    def _is_full(self, source: str) -> bool:
+        limits = self._limits
+        if self._strangers < limits.strangers_max:
+            return False
+        if self._strangers_by_source[source] >= limits.strangers_few:
+            return True
+        return self._strangers >= limits.strangers_max + limits.strangers_reserve
 
     def _give_back(self, source: str) -> None:
         self._strangers -= 1
@@ -313,10 +362,11 @@ class Listener:
                 context=self._context,
                 limits=self._transport_limits,
                 pool=self._pool,
-                slots=self._slots,
+                line=self._line,
             )
         except HandshakeFailed as error:
             admission.release()
+            self._note_news()
             self.counts.handshakes_failed += 1
             self._on_event(HandshakeRefused(address, error))
             return
@@ -325,7 +375,11 @@ class Listener:
             raise
         stream.on_closed(lambda _report: admission.release())
         self.counts.established += 1
+        self._note_news()
         self._hand_over(stream, admission)
+
+    def _note_news(self) -> None:
+        self._last_news = asyncio.get_running_loop().time()
 
     def _hand_over(self, stream: TLSStream, admission: Admission) -> None:
         try:

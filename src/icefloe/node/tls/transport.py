@@ -174,6 +174,11 @@ class TLSStream:
         self._flush_soon()
         return True
 
+    def poll(self) -> None:
+        """Deliver what has come already, without waiting for the loop's next turn."""
+        if self._wants_data():
+            self._read()
+
     def pause_reading(self) -> None:
         """Deliver nothing until `resume_reading`; the peer feels it by TCP."""
         self._paused = True
