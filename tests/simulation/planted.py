@@ -13,20 +13,30 @@ from typing import Any
 import pytest
 
 from icefloe.cluster import rules
-from icefloe.enrollment import intake
+from icefloe.enrollment import intake, relay, signer
 from icefloe.enrollment.answers import Responder
 from icefloe.enrollment.batch import BatchRunner
-from icefloe.enrollment.commands import Answer, CheckTicket, Drain, Level, Sign
+from icefloe.enrollment.commands import CheckTicket, Drain, Level, Sign
 from icefloe.enrollment.core import EnrollmentCore
-from icefloe.enrollment.ledger import StoreIntent
-from icefloe.enrollment.model import AttemptState, DecisionKind
+from icefloe.enrollment.failures import Failures
+from icefloe.enrollment.ledger import LedgerUnavailableError, StoreIntent
+from icefloe.enrollment.memory_ledger import MemoryLedger
+from icefloe.enrollment.model import AttemptState, DecisionKind, RequestState
+from icefloe.enrollment.reception import Reception
 from icefloe.enrollment.relay import Relay
 from icefloe.enrollment.signer import Signer
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.upstream import Upstream
 from icefloe.enrollment.waiters import Waiters
+from icefloe.simulation.report import Report
+from icefloe.simulation.running import Script, play
 
 Patch = pytest.MonkeyPatch
+
+
+SEEDS_MAX = 1000
+"""Each bug is looked for in the seeds from 0 to this; `docs/simulator.md` says where
+each is found, which is far below."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,17 @@ def _do_nothing(*_: Any, **__: Any) -> None:
 
 
 def answer_dropped_on_close(patch: Patch) -> None:
-    def close_first(self: Responder, turn: Turn, link: Any, call: Any, result: Any):
-        state = self._links.get(link)
-        if state is not None and not state.member:
-            turn.order(Drain(link, "answered"))
-        turn.order(Answer(link, call, result.to_params()))
+    """As in Icinga 2.14.4: "pending" and the end of the connection in one breath."""
+    original = Responder._answer
 
-    patch.setattr(Responder, "_answer", close_first)
+    def close_instead(self: Responder, turn: Turn, link: Any, call: Any, result: Any):
+        state = self._links.get(link)
+        if state is not None and not state.member and result.status_code == 2:
+            turn.order(Drain(link, "answered"))
+        else:
+            original(self, turn, link, call, result)
+
+    patch.setattr(Responder, "_answer", close_instead)
 
 
 def sent_although_not_stored(patch: Patch) -> None:
@@ -113,7 +127,7 @@ def waiter_never_woken(patch: Patch) -> None:
 
 
 def hold_forgotten(patch: Patch) -> None:
-    patch.setattr(EnrollmentCore, "_hold", _do_nothing)
+    patch.setattr(Reception, "_hold", _do_nothing)
 
 
 def hold_never_ends(patch: Patch) -> None:
@@ -182,6 +196,8 @@ def update_accepted_from_a_stranger(patch: Patch) -> None:
     def believe(self: EnrollmentCore, turn: Turn, event: Any) -> None:
         link, params = self._links.get(event.link), event.params
         if link is not None:
+            known = self._ledger.attempts_by_fingerprint(params.fingerprint_request)
+            link.asked |= {attempt.request_id for attempt in known}
             self._take_by_fingerprint(
                 turn, link, params.fingerprint_request, params.cert
             )
@@ -249,6 +265,111 @@ def signature_ordered_twice_differently(patch: Patch) -> None:
     patch.setattr(Turn, "order", other_bytes)
 
 
+def failed_commit_believed(patch: Patch) -> None:
+    """A commit that failed, or may have, is taken for kept."""
+    original = BatchRunner._turns
+
+    def believe(self: BatchRunner, *arguments: Any):
+        ledger = self._ledger
+
+        def commit() -> None:
+            try:
+                type(ledger).commit(ledger)
+            except LedgerUnavailableError:
+                ledger.rollback()
+
+        with pytest.MonkeyPatch.context() as inner:
+            inner.setattr(ledger, "commit", commit)
+            return original(self, *arguments)
+
+    patch.setattr(BatchRunner, "_turns", believe)
+
+
+def transaction_kept_in_part(patch: Patch) -> None:
+    """A rollback leaves the first write of its transaction behind."""
+
+    def keep_first(self: MemoryLedger) -> None:
+        if self._disk.writer is self:
+            del self._disk.journal[:1]
+            self._disk.undo()
+            self._disk.writer = None
+        self._failed = False
+
+    patch.setattr(MemoryLedger, "rollback", keep_first)
+
+
+def liars_certificate_accepted(patch: Patch) -> None:
+    patch.setattr(relay, "verify_issued", _do_nothing)
+
+
+def successes_count_as_failures(patch: Patch) -> None:
+    def count(self: Failures, turn: Turn, attempt_id: str, cn: str) -> None:
+        under_way = self._under_way.pop(attempt_id, None)
+        if under_way is not None and not under_way.in_advance:
+            self._take(under_way.asker, cn, turn.now.mono)
+
+    patch.setattr(Failures, "was_right", count)
+
+
+def failures_are_not_counted(patch: Patch) -> None:
+    patch.setattr(Failures, "_take", _do_nothing)
+
+
+def waiters_forgotten_at_a_reload(patch: Patch) -> None:
+    original = EnrollmentCore.reconfigure
+
+    def forget(self: EnrollmentCore, *arguments: Any) -> None:
+        original(self, *arguments)
+        for link in list(self._links):
+            self._waiters.remove_link(link)
+
+    patch.setattr(EnrollmentCore, "reconfigure", forget)
+
+
+def wrong_ticket_declines_the_request(patch: Patch) -> None:
+    original = Signer._wrong_ticket
+
+    def decline(self: Signer, turn: Turn, request: Any, attempt: Any) -> None:
+        original(self, turn, request, attempt)
+        current = turn.request(request.request_id)
+        if current is not None and current.state is RequestState.AWAITING_APPROVAL:
+            turn.move(current, RequestState.REMOVED)
+
+    patch.setattr(Signer, "_wrong_ticket", decline)
+
+
+def ticket_signs_a_reserved_name(patch: Patch) -> None:
+    patch.setattr(signer, "gate", _do_nothing)
+
+
+def ticket_signs_a_revoked_key(patch: Patch) -> None:
+    patch.setattr(Signer, "_revoked_gate", _do_nothing)
+
+
+def up_to_date_certificate_signed_again(patch: Patch) -> None:
+    patch.setattr(intake, "up_to_date", lambda *_: False)
+
+
+def refusal_with_a_ca(patch: Patch) -> None:
+    original = Responder._answer
+
+    def add_ca(self: Responder, turn: Turn, link: Any, call: Any, result: Any) -> None:
+        if result.status_code == 1:
+            result = replace(result, ca=self._ca_pem())
+        original(self, turn, link, call, result)
+
+    patch.setattr(Responder, "_answer", add_ca)
+
+
+def one_stranger_takes_all_waiting(patch: Patch) -> None:
+    patch.setattr(Reception, "_admit", _do_nothing)
+
+
+def serial_of_another_request_given(patch: Patch) -> None:
+    """Every certificate of a signer gets the same serial number."""
+    patch.setattr(signer, "serial_from", lambda _drawn: 0x1CEF10E << 100)
+
+
 def _planted(plant: Callable[[Patch], None], *promises: str) -> Planted:
     return Planted(plant.__name__.replace("_", " "), plant, frozenset(promises))
 
@@ -287,4 +408,35 @@ PLANTED = (
     _planted(failed_commit_wedges_signing, "it_finishes"),
     _planted(renewal_without_the_old_certificate, "no_certificate_without_decision"),
     _planted(signature_ordered_twice_differently, "no_certificate_without_decision"),
+    _planted(failed_commit_believed, "durable_before_spoken"),
+    _planted(
+        transaction_kept_in_part,
+        *("durable_before_spoken", "no_bug_shows", "it_finishes"),
+    ),
+    _planted(liars_certificate_accepted, "a_certificate_fits"),
+    _planted(successes_count_as_failures, "nobody_pays_for_success"),
+    _planted(failures_are_not_counted, "a_refusal_has_its_reason"),
+    _planted(
+        waiters_forgotten_at_a_reload,
+        *("no_answer_is_cut_off", "it_finishes", "a_waiting_daemon_is_held"),
+    ),
+    _planted(wrong_ticket_declines_the_request, "it_finishes"),
+    _planted(ticket_signs_a_reserved_name, "reserved_names_need_a_person"),
+    _planted(ticket_signs_a_revoked_key, "nobody_gets_what_is_not_due"),
+    _planted(
+        up_to_date_certificate_signed_again,
+        *("nobody_gets_what_is_not_due", "nothing_to_do_is_left_alone", "it_finishes"),
+    ),
+    _planted(refusal_with_a_ca, "a_refusal_carries_no_ca"),
+    _planted(one_stranger_takes_all_waiting, "a_refusal_has_its_reason"),
+    _planted(serial_of_another_request_given, "no_bug_shows", "it_finishes"),
 )
+
+
+def found(planted: Planted, *, most: int = SEEDS_MAX) -> Report | None:
+    """Return the first history that shows a bug which is planted already."""
+    for seed in range(most):
+        report = play(Script.drawn(seed), traced=False)
+        if planted.promises & {each.promise for each in report.violations}:
+            return report
+    return None

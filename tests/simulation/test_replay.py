@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 from icefloe.simulation import FaultPlan, simulate
 from icefloe.simulation.cluster import chain
+from icefloe.simulation.running import Script, play
 
 
 def test_a_seed_replays_exactly() -> None:
@@ -29,6 +31,40 @@ def test_a_given_plan_replays_exactly() -> None:
         for _ in range(3)
     }
     assert len(hashes) == 1
+
+
+def test_a_drawn_history_can_be_said_as_data() -> None:
+    """Shrinking begins here: the same world, given instead of drawn."""
+    for seed in range(8):
+        script = Script.drawn(seed)
+        given = simulate(
+            seed,
+            faults=script.faults,
+            cluster=script.cluster,
+            kinds=script.kinds,
+            varied=True,
+        )
+        assert given.trace_hash == simulate(seed).trace_hash
+
+
+def test_keeping_no_history_changes_none() -> None:
+    for seed in range(8):
+        told, untold = (
+            play(Script.drawn(seed), traced=traced) for traced in (True, False)
+        )
+        assert told.trace
+        assert not untold.trace
+        assert told.figures == untold.figures
+        assert told.violations == untold.violations
+
+
+def test_the_faults_that_struck_are_enough_to_make_the_same_history() -> None:
+    """Named one by one: then each can be left away by itself."""
+    for seed in range(8):
+        script = Script.drawn(seed)
+        report = play(script)
+        named = replace(script.faults, only=frozenset(report.strikes))
+        assert play(replace(script, faults=named)).trace_hash == report.trace_hash
 
 
 REPLAY = """

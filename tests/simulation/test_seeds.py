@@ -1,4 +1,8 @@
-"""A thousand histories: clusters, requesters and faults drawn from the seed."""
+"""Histories whose clusters, requesters and faults are drawn from the seed.
+
+These are a few, so that a part run of the suite still sees them; `scripts/test` lives
+through thousands with `icefloe lab simulate`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,8 @@ import pytest
 from icefloe.simulation import FaultPlan, run_seeds, simulate
 from icefloe.simulation.cluster import chain
 
-SEEDS = 1000
-SEEDS_EACH = 50
+SEEDS = 200
+SEEDS_EACH = 25
 
 
 @pytest.mark.no_cover  # tracing would make it three times as long
@@ -19,23 +23,11 @@ def test_every_promise_is_kept(first: int) -> None:
     run_seeds(range(first, first + SEEDS_EACH)).raise_if_failed()
 
 
-def test_what_the_seeds_exercise_is_not_little() -> None:
-    """Each kind of fault strikes, and each state of a request is reached."""
+def test_some_histories_are_harmless_and_most_are_not() -> None:
     summary = run_seeds(range(40))
-    reached = {name for name, count in summary.totals.items() if count}
-    faults = {
-        *("crash", "cut", "delay", "dial-failed", "fragment", "separated"),
-        *("ledger-apply-fails", "ledger-begin-fails", "ledger-commit-fails"),
-        *("ledger-read-fails", "never-noticed", "noticed-late"),
-        *("signing-failed", "slow-commit"),
-    }
-    states = {
-        *("received", "forwarded", "awaiting-approval", "decided", "intended"),
-        *("issued", "answered", "delivered", "confirmed", "removed"),
-    }
-    assert {f"fault.{name}" for name in faults} <= reached
-    assert {f"state.{name}" for name in states} <= reached
-    assert summary.totals["harmless"] > 0
+    assert 0 < summary.totals["harmless"] < 20
+    struck = {name for name in summary.totals if name.startswith("fault.")}
+    assert len(struck) > 15
 
 
 def test_many_agents_through_two_relays_are_all_signed_on_the_first_call() -> None:

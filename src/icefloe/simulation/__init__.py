@@ -8,15 +8,11 @@ history again, line by line.
 
     simulate(7)              one seed: what happened, and which promises were broken
     run_seeds(range(1000))   many
-    python -m icefloe.simulation --seeds 1000
+    icefloe lab simulate --seeds 1000
 
-Where to read: `running` puts a world together; `process` is one life of a node and
+`docs/simulator.md` says what there is, and what is not modelled.  Where to read: `running` puts a world together; `process` is one life of a node and
 `machine` what survives it; `network` carries bytes and loses them; `requesters` are
 those who want certificates; `promises` judges every step; `faults` is what goes wrong.
-
-Not modelled (yet): real Icinga peers (`icefloe.habits`), the memberless gateway, clock
-steps, slow readers, torn writes, two signers, CA renewal and revocation, reload, and an
-orderly stop.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from icefloe.cluster.settings import SessionSettings
 from icefloe.cluster.states import Role
 from icefloe.doors import WallTime
 from icefloe.enrollment.events import LinkId
-from icefloe.enrollment.reasons import Reason
+from icefloe.enrollment.model import serial_text
+from icefloe.enrollment.reasons import TEMPORARY, Reason
 from icefloe.enrollment.requester import ASK_TIMEOUT, AskResult, Came
 from icefloe.pki.certificates import load_pem
 from icefloe.pki.errors import PKIError
@@ -24,7 +25,7 @@ from icefloe.pki.trust import TrustAnchor, verify_issued
 from icefloe.simulation.link import Link
 from icefloe.simulation.network import End, Face
 from icefloe.simulation.timeline import Action, Timer
-from icefloe.simulation.world import World
+from icefloe.simulation.world import World, ticket_is_valid
 from icefloe.wire.catalogue import (
     REQUEST_CERTIFICATE,
     CertificateResult,
@@ -33,10 +34,6 @@ from icefloe.wire.catalogue import (
 from icefloe.wire.errors import MessageError
 from icefloe.wire.jsonrpc import Message, Response
 
-# A refusal for these reasons passes; asking again later may help.
-_TEMPORARY = frozenset(
-    {Reason.LIMIT.value, Reason.SIGNER_FAULT.value, Reason.LEDGER_FAULT.value}
-)
 _CALL = "ask"
 _LINK = LinkId(0)
 
@@ -99,6 +96,8 @@ class Ask:
         # member is held for longer than a command waits.
         self._patient = timeout >= ASK_TIMEOUT and not wish.member
         self._timer: Timer | None = world.timeline.after(timeout, self._timed_out)
+        if wish.ticket and not ticket_is_valid(wish.cn, wish.ticket):
+            world.brought_wrong_tickets.add(who)
         world.network.dial(who, parent, Face(wish.shown), self._dialled)
 
     # -- the connection -----------------------------------------------------------------
@@ -140,7 +139,7 @@ class Ask:
             self._tell(AskResult(Came.UNREACHABLE, "no connection in time"))
             return
         faulted = self._link.end.connection.faulted
-        if self._patient and self._link.announced and not faulted:
+        if self._patient and self._link.announced and not faulted and self._is_ours:
             self._world.promises.no_answer_is_cut_off(
                 self._who, f"{self._parent} gave no answer in time"
             )
@@ -181,9 +180,15 @@ class Ask:
 
     def link_message(self, link: Link, message: Message) -> None:
         """The answer came."""
-        if not isinstance(message, Response) or message.id != _CALL:
+        if not isinstance(message, Response):
             return
-        self._tell(self._judge(message))
+        if message.error is not None:
+            # As the command does: an error with any id is the answer.
+            self._tell(AskResult(Came.INVALID, message.error))
+        elif message.id == _CALL:
+            self._tell(self._judge(message))
+        else:
+            return
         link.drain("answered")
 
     def link_report(self, link: Link, report: Report) -> None:
@@ -196,11 +201,17 @@ class Ask:
         """The connection is gone, perhaps without an answer."""
         if self._report is None:
             return
-        # A member's second connection gives way to its first (see `Connections`).
-        if clean and not link.end.connection.faulted and not self._wish.member:
-            self._world.promises.no_answer_is_cut_off(
-                self._who, f"{self._parent} closed in order without an answer"
-            )
+        connection = link.end.connection
+        if clean and not connection.faulted:
+            # One of a member's two connections gives way (see `Connections`).
+            if self._wish.member and self._world.promises.gave_way(connection):
+                self._world.counts["exempt.a-member-s-second-connection"] += 1
+            elif self._is_ours:
+                self._world.promises.no_answer_is_cut_off(
+                    self._who, f"{self._parent} closed in order without an answer"
+                )
+            else:
+                self._world.counts["exempt.a-parent-not-ours-cuts-an-answer-off"] += 1
         self._tell(AskResult(Came.CUT_OFF, "the connection ended"))
 
     # -- the answer -------------------------------------------------------------------------
@@ -224,18 +235,34 @@ class Ask:
             return came
         if result.reason == Reason.NOTHING_TO_DO.value:
             return replace(came, came=Came.NOTHING_TO_DO)
-        return replace(came, came=Came.REFUSED, temporary=result.reason in _TEMPORARY)
+        if result.reason == Reason.TOO_MANY_WRONG_TICKETS.value and self._is_ours:
+            innocent = self._who not in self._world.brought_wrong_tickets
+            self._world.promises.a_flood_refuses_only_itself(
+                self._who, innocent=innocent
+            )
+        return replace(came, came=Came.REFUSED, temporary=result.reason in TEMPORARY)
+
+    @property
+    def _is_ours(self) -> bool:
+        return self._parent not in self._world.promises.not_ours
 
     def _judge_certificate(self, pem: str) -> Came:
+        promises = self._world.promises
         try:
+            certificate = load_pem(pem)
             verify_issued(
-                load_pem(pem),
+                certificate,
                 cn=self._wish.cn,
                 key_id=self._wish.key_id,
                 anchor=self._anchor,
                 at=WallTime(self._clock.now().wall),
             )
         except PKIError as error:
-            self._world.promises.a_certificate_fits(self._who, f"received: {error}")
+            if self._is_ours and not self._world.is_early(pem):
+                promises.a_certificate_fits(self._who, f"received: {error}")
+            else:
+                self._world.counts["wrong-certificate-not-taken"] += 1
             return Came.INVALID
+        serial = serial_text(certificate.serial_number)
+        promises.a_signer_signed(self._who, self._wish.cn, self._wish.key_id, serial)
         return Came.SIGNED

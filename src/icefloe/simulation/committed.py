@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Iterator
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from icefloe.enrollment.ledger import (
+    AbandonIntent,
     AddHop,
     ForgetAttempt,
     ForgetRequest,
@@ -29,13 +32,20 @@ from icefloe.enrollment.model import (
     DecisionKind,
     DecisionRecord,
     IntentRecord,
+    KnownKey,
     RequestRecord,
-    RequestState,
     ticket_digest,
 )
+from icefloe.simulation.reached import attempted, decided, hopped, moved
 
 Fault = tuple[str, str]
 """Name of the promise, and what is wrong."""
+
+
+_DURABLE = (
+    *("requests", "attempts", "decisions", "intents"),
+    *("_certificates", "_refused", "_known_keys"),
+)
 
 
 class CommittedView:
@@ -47,6 +57,8 @@ class CommittedView:
         attempts: by id.
         decisions: by request.
         intents: by request.
+        signs: it holds the CA key.
+        reached: steps, states, kinds and hops committed so far, by name.
     """
 
     def __init__(
@@ -71,15 +83,30 @@ class CommittedView:
         self.attempts: dict[str, AttemptRecord] = {}
         self.decisions: dict[str, DecisionRecord] = {}
         self.intents: dict[str, IntentRecord] = {}
-        self._signs = signs
+        self.signs = signs
         self._parents = parents
         self._certificates: dict[str, CertificateRecord] = {}
         self._attempts_of: dict[str, set[str]] = {}
         self._fresh: list[CertificateRecord] = []
+        self._surplus: list[bytes] = []
         self._touched: set[str] = set()
-        self._states: set[RequestState] = set()
+        self.reached: Counter[str] = Counter()
         self._refused: set[str] = set()
         self._known_keys: dict[str, str] = {}
+
+    # -- copies -----------------------------------------------------------------------
+
+    def copy(self) -> CommittedView:
+        """Return what is durable now."""
+        other = copy.copy(self)
+        other.restore(self)
+        return other
+
+    def restore(self, older: CommittedView) -> None:
+        """Go back to what was durable then."""
+        for name in _DURABLE:
+            setattr(self, name, copy.copy(getattr(older, name)))
+        self._attempts_of = {k: set(v) for k, v in older._attempts_of.items()}
 
     # -- reads ------------------------------------------------------------------------
 
@@ -108,8 +135,10 @@ class CommittedView:
         return self._certificates.get(request_id)
 
     def holds_certificate(self, certificate: x509.Certificate) -> bool:
-        """Whether some request has exactly this certificate."""
+        """Whether some request has exactly this certificate, be it a surplus one."""
         der = certificate.public_bytes(Encoding.DER)
+        if der in self._surplus:
+            return True
         return any(r.certificate == der for r in self._certificates.values())
 
     def fresh_certificates(self) -> Iterator[CertificateRecord]:
@@ -121,11 +150,6 @@ class CommittedView:
         """Return the requests whose attempts changed since the last call."""
         touched, self._touched = self._touched, set()
         return iter(sorted(touched))
-
-    @property
-    def states_reached(self) -> frozenset[RequestState]:
-        """Every state that some request here has been in."""
-        return frozenset(self._states)
 
     # -- writes -------------------------------------------------------------------------
 
@@ -142,26 +166,29 @@ class CommittedView:
                 self.decisions.pop(request_id, None)
             case StoreIntent(record=intent):
                 return self._take_intent(intent)
+            case AbandonIntent(request_id=request_id):
+                return self._abandon_intent(request_id)
             case StoreCertificate(record=certificate):
                 return self._take_certificate(certificate)
             case ForgetRequest(request_id=request_id):
-                self.requests.pop(request_id, None)
-                self.decisions.pop(request_id, None)
-                for attempt_id in self._attempts_of.pop(request_id, set()):
-                    self.attempts.pop(attempt_id, None)
+                self._forget_request(request_id)
             case ForgetAttempt(attempt_id=attempt_id):
                 self._forget_attempt(attempt_id)
-            case RememberKey(record=key):
-                self._known_keys.setdefault(key.cn, key.key_id)
-            case AddHop():
-                pass
+            case RememberKey(record=key, replaces=replaces):
+                return self._take_key(key, replaces=replaces)
+            case AddHop(record=hop):
+                self.reached[hopped(hop.did)] += 1
         return []
 
     def _take_request(self, request: RequestRecord) -> list[Fault]:
         old = self.requests.get(request.request_id)
         self.requests[request.request_id] = request
-        self._states.add(request.state)
-        if old is None or old.state is request.state:
+        if old is not None and old.state is request.state:
+            return []
+        before = None if old is None else old.state
+        step = moved(signs=self.signs, old=before, new=request.state)
+        self.reached[step] += 1
+        if old is None:
             return []
         if request.state in TRANSITIONS[old.state]:
             return []
@@ -174,6 +201,7 @@ class CommittedView:
         owned = self._attempts_of.setdefault(attempt.request_id, set())
         owned.add(attempt.attempt_id)
         self._touched.add(attempt.request_id)
+        self.reached[attempted(attempt.state)] += 1
         if attempt.state is AttemptState.REFUSED:
             self._refused.add(attempt.attempt_id)
         if attempt.state not in OPEN_ATTEMPT_STATES:
@@ -192,11 +220,25 @@ class CommittedView:
 
     def _take_decision(self, decision: DecisionRecord) -> list[Fault]:
         self.decisions[decision.request_id] = decision
+        self.reached[decided(decision.kind)] += 1
         signs = decision.kind is not DecisionKind.REMOVAL and not decision.reserved
         if signs and self._is_another_key(decision.request_id):
             detail = "decides for another key of a reserved name without a person"
             return [("reserved_names_need_a_person", detail)]
         return []
+
+    def _take_key(self, key: KnownKey, *, replaces: bool) -> list[Fault]:
+        """The first key of a name stays, unless a person took another one for it."""
+        if not replaces:
+            self._known_keys.setdefault(key.cn, key.key_id)
+            return []
+        self._known_keys[key.cn] = key.key_id
+        asked = [r.request_id for r in self.requests.values() if r.key_id == key.key_id]
+        decided = [self.decisions[each] for each in asked if each in self.decisions]
+        if any(decision.reserved for decision in decided):
+            return []
+        detail = f"another key replaces that of {key.cn} without a person"
+        return [("reserved_names_need_a_person", detail)]
 
     def _take_intent(self, intent: IntentRecord) -> list[Fault]:
         earlier = self.intents.get(intent.request_id)
@@ -205,12 +247,23 @@ class CommittedView:
             return [("one_request_one_certificate", "a second intent")]
         return []
 
+    def _abandon_intent(self, request_id: str) -> list[Fault]:
+        """What nobody has seen may be decided anew."""
+        self.intents.pop(request_id, None)
+        if request_id in self._certificates:
+            return [("one_request_one_certificate", "abandons what it has signed")]
+        return []
+
     def _take_certificate(self, record: CertificateRecord) -> list[Fault]:
         faults = self._provenance_faults(record)
-        if record.surplus:
-            faults.append(("one_request_one_certificate", "a surplus certificate"))
-            return faults
         earlier = self._certificates.get(record.request_id)
+        if record.surplus:
+            # Two signers signed: the first one counts, the other is written down.
+            if self.signs or earlier is None or earlier.serial == record.serial:
+                faults.append(("one_request_one_certificate", "a surplus certificate"))
+            self._fresh.append(record)
+            self._surplus.append(record.certificate)
+            return faults
         if earlier is not None and earlier.serial != record.serial:
             faults.append(("one_request_one_certificate", "a second certificate"))
         self._certificates[record.request_id] = record
@@ -218,7 +271,7 @@ class CommittedView:
         return faults
 
     def _provenance_faults(self, record: CertificateRecord) -> list[Fault]:
-        if not self._signs:
+        if not self.signs:
             if record.source in self._parents:
                 return []
             detail = f"a certificate from '{record.source}', which is no parent"
@@ -238,6 +291,12 @@ class CommittedView:
         if request is None or request.cn not in self._reserved:
             return False
         return self._known_keys.get(request.cn, request.key_id) != request.key_id
+
+    def _forget_request(self, request_id: str) -> None:
+        self.requests.pop(request_id, None)
+        self.decisions.pop(request_id, None)
+        for attempt_id in self._attempts_of.pop(request_id, set()):
+            self.attempts.pop(attempt_id, None)
 
     def _forget_attempt(self, attempt_id: str) -> None:
         attempt = self.attempts.pop(attempt_id, None)

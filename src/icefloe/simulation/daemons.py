@@ -17,6 +17,7 @@ from icefloe.cluster.session import Session
 from icefloe.cluster.settings import SessionSettings
 from icefloe.cluster.states import Role
 from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.model import serial_text
 from icefloe.pki.certificates import fingerprint, load_pem
 from icefloe.pki.errors import PKIError
 from icefloe.pki.trust import verify_issued
@@ -26,6 +27,7 @@ from icefloe.simulation.identities import (
     self_signed_identity,
     signed_identity,
 )
+from icefloe.simulation.issued import Signature
 from icefloe.simulation.link import Link
 from icefloe.simulation.machine import Machine
 from icefloe.simulation.network import End, Face
@@ -155,6 +157,8 @@ class WaitingDaemon(Visitor):
             parents: nodes to connect to.
         """
         super().__init__(world, cn, parents)
+        # Parents that are not ours close on it, and it comes again.
+        self._is_held = not world.promises.not_ours.intersection(parents)
         self._first = self_signed_identity(cn, key_number)
         self._identity = self._first
         self._ticket = ticket
@@ -179,8 +183,10 @@ class WaitingDaemon(Visitor):
             or message.method != UPDATE_CERTIFICATE
         ):
             return
+        early = False
         try:
             update = UpdateCertificate.parse(message.params)
+            early = self._world.is_early(update.cert)
             certificate = load_pem(update.cert)
             verify_issued(
                 certificate,
@@ -190,20 +196,35 @@ class WaitingDaemon(Visitor):
                 at=self._clock.now().wall,
             )
         except (MessageError, PKIError) as error:
-            self._world.promises.a_certificate_fits(self.name, f"was pushed: {error}")
+            if self._is_held and not early:
+                self._world.promises.a_certificate_fits(
+                    self.name, f"was pushed: {error}"
+                )
             return
+        self._world.promises.a_signer_signed(
+            self.name,
+            self._first.cn,
+            self._first.key_id,
+            serial_text(certificate.serial_number),
+        )
+        if link.end.connection.between[1] in self._world.promises.not_ours:
+            # A real signer dates from now: to another one, whose clock is behind, the
+            # certificate has not begun, and it signs anew.
+            self._world.counts["exempt.a-real-signer-signs-anew"] += 1
+        else:
+            self._installed += 1
         self._install(Identity(self._first.cn, self._first.key_number, certificate))
         link.drain("identity changed")
 
     def _install(self, identity: Identity) -> None:
-        self._installed += 1
         self._world.note(self.name, "installs")
-        if self._installed > REINSTALLS_MAX:
+        if self._installed > REINSTALLS_MAX + self._world.reasons_to_sign_again:
             self._world.promises.broken(
                 "nothing_to_do_is_left_alone", self.name, "was made to install again"
             )
         self._identity = identity
-        if not self.finished and self._world.faults.plan.is_harmless:
+        harmless = self._world.promises.nothing_goes_wrong
+        if not self.finished and harmless and self._is_held:
             self._world.promises.a_waiting_daemon_is_held(self.name, self.asks)
         self.finished = True
         self.ended = "signed"
@@ -240,6 +261,16 @@ class Forger(Visitor):
         """Push, and be gone."""
         victim = self_signed_identity(self._victim.cn, self._victim.key_number)
         forged = signed_identity(victim.cn, victim.key_number, variant=7)
+        parent = link.end.connection.between[1]
+        if parent in self._world.promises.not_ours:
+            # Many releases take a certificate from anybody (GHSA-vj39-ww8j-vvx5), and
+            # hand it out: it cannot be told from a signer's.
+            self._world.counts["exempt.a-real-node-takes-a-stranger-s-update"] += 1
+            self._world.promises.issued.add(
+                victim.cn,
+                victim.key_id,
+                Signature(self.name, "", serial_text(forged.certificate.serial_number)),
+            )
         update = UpdateCertificate(
             cert=forged.pem,
             ca=authority().anchor.pem,

@@ -6,7 +6,8 @@ again for the next seed can be spared without the history depending on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache, lru_cache
 from typing import Final
 
@@ -15,7 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from icefloe.doors import WallTime
-from icefloe.pki.certificates import key_id, load_der, load_pem, to_pem
+from icefloe.pki.certificates import (
+    common_name,
+    fingerprint,
+    key_id,
+    load_der,
+    load_pem,
+    to_pem,
+)
 from icefloe.pki.profiles import (
     CA_LIFETIME,
     LEAF_LIFETIME,
@@ -25,6 +33,7 @@ from icefloe.pki.profiles import (
     self_signed,
     sign_tbs,
 )
+from icefloe.pki.revocation import RevocationList
 from icefloe.pki.trust import TrustAnchor
 from icefloe.simulation.timeline import WALL_START
 
@@ -32,6 +41,9 @@ _DAY: Final = 86_400
 _BEGINS: Final = WallTime(WALL_START - 300 * _DAY)
 _DUE_SOON: Final = 20 * _DAY
 _SERIAL_BASE: Final = 1 << 100
+
+REVOKED_KEY_NUMBER: Final = 880
+"""The key whose signed certificate every CA has revoked."""
 
 
 @cache
@@ -77,7 +89,19 @@ def authority(number: int = 1) -> Authority:
         not_before=WallTime(WALL_START - 400 * _DAY),
         not_after=WallTime(WALL_START + CA_LIFETIME),
     )
-    return Authority(key, certificate, TrustAnchor.from_pem(to_pem(certificate)))
+    anchor = TrustAnchor.from_pem(to_pem(certificate))
+    return Authority(
+        key, certificate, replace(anchor, revocation_lists=(_revocations(certificate),))
+    )
+
+
+def _revocations(ca: x509.Certificate) -> RevocationList:
+    """Return a CA's revocation list: one key's certificate stands in it."""
+    at = datetime.fromtimestamp(WALL_START - 10 * _DAY, UTC)
+    serial = _signed_serial(REVOKED_KEY_NUMBER, 0)
+    return RevocationList(
+        issuer=ca.subject, this_update=at, next_update=None, revoked={serial: at}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +153,10 @@ def self_signed_identity(cn: str, key_number: int, remade: int = 0) -> Identity:
     return Identity(cn, key_number, certificate)
 
 
+def _signed_serial(key_number: int, variant: int) -> int:
+    return _SERIAL_BASE * 2 + key_number * 1000 + variant
+
+
 @lru_cache(maxsize=4096)
 def signed_identity(
     cn: str, key_number: int, *, due: bool = False, variant: int = 0
@@ -147,10 +175,37 @@ def signed_identity(
         cn=cn,
         public_key=private_key(key_number).public_key(),
         issuer=issuer.certificate,
-        serial=_SERIAL_BASE * 2 + key_number * 1000 + variant,
+        serial=_signed_serial(key_number, variant),
         not_before=_BEGINS,
         not_after=WallTime(ends),
     )
     signature = sign_tbs(issuer.key, tbs)
     certificate = assemble(tbs, signature, issuer.key.public_key())
     return Identity(cn, key_number, certificate)
+
+
+@lru_cache(maxsize=4096)
+def false_certificate(asked: x509.Certificate, what: str) -> x509.Certificate:
+    """Return a certificate that is not the one that was asked for, as good as can be.
+
+    Args:
+        asked: the certificate in the request.
+        what: ``other-key``, ``other-name`` or ``expired``, signed by the true CA; or
+            ``other-ca``, right but for the CA, which has the same name.
+    """
+    issuer = authority(2) if what == "other-ca" else authority()
+    begins, ends = _BEGINS, WallTime(WALL_START + LEAF_LIFETIME)
+    if what == "expired":
+        begins, ends = WallTime(_BEGINS - 90 * _DAY), WallTime(WALL_START - 100 * _DAY)
+    cn = common_name(asked)
+    public_key = asked.public_key()
+    assert isinstance(public_key, ec.EllipticCurvePublicKey), "all keys here are P-256"
+    tbs = leaf_tbs(
+        cn=f"not-{cn}" if what == "other-name" else cn,
+        public_key=private_key(999).public_key() if what == "other-key" else public_key,
+        issuer=issuer.certificate,
+        serial=_SERIAL_BASE * 3 + int(fingerprint(asked)[:12], 16),
+        not_before=begins,
+        not_after=ends,
+    )
+    return assemble(tbs, sign_tbs(issuer.key, tbs), issuer.key.public_key())

@@ -20,6 +20,7 @@ from icefloe.cluster.effects import (
 )
 from icefloe.cluster.peer import Peer
 from icefloe.cluster.session import Session
+from icefloe.cluster.settings import outbound_bytes_max
 from icefloe.cluster.states import Role
 from icefloe.doors import Clock, MonotonicTime, Now
 from icefloe.enrollment.events import LinkId
@@ -71,8 +72,10 @@ class Link:
         peer: who is at the other end.
         role: which side we are.
         announced: the core was told of it.
+        upstream: the core was told that requests may be forwarded on it.
+        begun: when the handshake was done.
+        has_asked: a request came on it.
         ended: the session has ended.
-        sent: chunks given to the transport so far.
     """
 
     def __init__(
@@ -94,32 +97,39 @@ class Link:
         self.peer = peer
         self.role = role
         self.announced = False
+        self.upstream = False
+        self.begun = clock.now().mono
+        self.has_asked = False
         self.ended = False
-        self.sent = 0
         self._owner = owner
         self._clock = clock
         self._timeline = timeline
         self._timer: Timer | None = None
-        self._has_asked = False
 
     def start(self) -> None:
         """Begin the session and the delivery of bytes."""
+        self.end.bound(outbound_bytes_max(self.peer))
         self.end.start(self)
         self.step(self.session.start)
 
-    def step(self, move: Callable[[Now], Iterable[Effect]]) -> None:
-        """Make a move of the session and carry out its effects."""
-        self._carry_out(move(self._clock.now()))
+    def step(self, move: Callable[[Now], Iterable[Effect]]) -> bool:
+        """Make a move of the session and carry out its effects.
+
+        Returns:
+            Whether something was sent.
+        """
+        sent = self._carry_out(move(self._clock.now()))
         self._arm()
+        return sent
 
     def drain(self, reason: str) -> None:
         """Close in order."""
         self.step(lambda now: self.session.drain(reason, now))
 
-    def vanish(self) -> None:
-        """The owner died."""
+    def vanish(self, *, power: bool) -> None:
+        """The owner died, alone or with its machine."""
         self._disarm()
-        self.end.connection.owner_died(self.end.side)
+        self.end.connection.owner_died(self.end.side, power=power)
 
     # -- from the end -----------------------------------------------------------------
 
@@ -146,12 +156,13 @@ class Link:
 
     # -- effects ------------------------------------------------------------------------
 
-    def _carry_out(self, effects: Iterable[Effect]) -> None:
+    def _carry_out(self, effects: Iterable[Effect]) -> bool:
+        sent = False
         for effect in effects:
             self._owner.effect_boundary()
             match effect:
                 case Transmit():
-                    self.sent += self.end.write(effect.data)
+                    sent = self.end.write(effect.data)
                 case Deliver():
                     self._deliver(effect.message)
                 case Opened():
@@ -166,6 +177,7 @@ class Link:
                     self.end.abort()
                 case Report():
                     self._owner.link_report(self, effect)
+        return sent
 
     def _deliver(self, message: Message) -> None:
         if self.ended:
@@ -173,8 +185,8 @@ class Link:
         asks = not isinstance(message, Response) and (
             message.method == REQUEST_CERTIFICATE
         )
-        if asks and not self._has_asked:
-            self._has_asked = True
+        if asks and not self.has_asked:
+            self.has_asked = True
             until = MonotonicTime(self._clock.now().mono + ASKED_SECONDS)
             self.session.hold(until)
         self._owner.link_message(self, message)

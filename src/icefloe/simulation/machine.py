@@ -1,26 +1,40 @@
-"""What survives a node's crash: its disk, its identity, its place, its clock."""
+"""What survives a node's crash: its disk, its identity, its place, its clock.
+
+A process that dies (kill -9) takes its memory with it; what it wrote stays, synced or
+not.  A machine that loses power takes with it what was not synced.  Either may happen
+within a commit, which is then there whole or not at all.
+"""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from icefloe.cluster.standing import objections
 from icefloe.cluster.zones import ZoneTree
-from icefloe.enrollment.commands import InstallIdentity
 from icefloe.enrollment.events import LedgerChanged, LinkId
 from icefloe.enrollment.ledger import Write
 from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
-from icefloe.pki.certificates import key_id, load_pem
+from icefloe.pki.certificates import key_id
 from icefloe.pki.errors import PKIError
-from icefloe.pki.trust import verify_issued
-from icefloe.simulation.disk import TROUBLES, SimulatedLedger
-from icefloe.simulation.identities import Authority, Identity
+from icefloe.simulation.disk import Backup, SimulatedLedger
+from icefloe.simulation.faults import CommitFate, Death
+from icefloe.simulation.files import SimulatedFiles
+from icefloe.simulation.identities import Authority, Identity, read_pem
+from icefloe.simulation.installing import CERTIFICATE
 from icefloe.simulation.network import Face
 from icefloe.simulation.process import Process
+from icefloe.simulation.timeline import Timer
 from icefloe.simulation.world import World
+
+START_AGAIN_SECONDS: Final = 3.0
+"""How soon the supervisor starts a daemon again that could not start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +66,7 @@ class Machine:
         tree: the zones as it sees them.
         anchor: what it trusts.
         ledger: its ledger.
+        files: its identity on disk.
         clock: its clock.
         listens: others may dial it.
         certificate: its certificate at present.
@@ -60,6 +75,7 @@ class Machine:
         commits: commits tried, over all lives.
         lives: how often it was started.
         installed: how many certificates it installed.
+        on_restore: told that its ledger is an older one.
     """
 
     def __init__(self, name: str, seat: Seat, world: World, *, skewed: bool) -> None:
@@ -72,6 +88,9 @@ class Machine:
         self.clock = world.clock(skewed=skewed)
         self.ledger = SimulatedLedger()
         self.ledger.on_commit = self._committed
+        self.ledger.io_fails = world.faults.fails_on_failing_disk
+        self.files = SimulatedFiles(world.faults, world.chance)
+        self.files.begin_with({CERTIFICATE: seat.identity.pem.encode()})
         self.process: Process | None = None
         self.boundaries = 0
         self.commits = 0
@@ -80,13 +99,15 @@ class Machine:
         self._seat = seat
         self._world = world
         self._link_numbers = itertools.count(1)
+        self.on_restore: list[Callable[[], None]] = []
+        self._starts_at: Timer | None = None
+        self._down_seconds = 1.0
         world.promises.add_node(
             name,
             signs=seat.signs,
             tree=seat.tree,
             anchor=seat.ca.anchor,
         )
-        self._plan_trouble()
 
     # -- for its process -----------------------------------------------------------------
 
@@ -98,8 +119,19 @@ class Machine:
     @property
     def face(self) -> Face:
         """What it shows in a handshake."""
-        der = self._own_identity().der
+        der = self.own_identity().der
         return Face(der)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether its certificate proves its name to those who trust as it does."""
+        own = self.own_identity().der
+        return not objections(own, self.anchor, self.clock.now().wall)
+
+    def own_identity(self) -> Identity:
+        """Return key and certificate it runs with."""
+        first = self._seat.identity
+        return Identity(first.cn, first.key_number, self.certificate)
 
     def settings(self) -> EnrollmentSettings:
         """Return what its core stands on."""
@@ -118,50 +150,95 @@ class Machine:
         """Name a connection; no name is used again, in no life."""
         return LinkId(next(self._link_numbers))
 
-    def crash_here(self) -> float | None:
-        """Pass an effect boundary; whether to crash, and for how long."""
+    def dies_here(self, *, weight: float = 1.0) -> Death | None:
+        """Pass an effect boundary; whether to die there, and how."""
         number, self.boundaries = self.boundaries, self.boundaries + 1
-        return self._world.faults.crash_here(self.name, number)
+        seconds = self._world.faults.stop_here(self.name, number)
+        if seconds is not None:
+            self._world.timeline.after(0.0, partial(self.stop_for, seconds))
+        return self._world.faults.crash_here(self.name, number, weight=weight)
 
-    def commit_is_to_fail(self) -> bool:
-        """Whether the next commit is planned to fail."""
-        return self._world.faults.commit_fails_here(self.name, self.commits)
+    def commit_fate(self) -> CommitFate:
+        """What becomes of the next commit."""
+        number, self.commits = self.commits, self.commits + 1
+        if self.ledger.trouble == "io":
+            return self._world.faults.commit_fate_on_failing_disk()
+        return self._world.faults.commit_fate(self.name, number)
 
-    def install(self, command: InstallIdentity) -> None:
-        """Install a certificate, show it from now on, and come back with it."""
-        process = self.process
-        if process is None:
-            return
-        certificate = self._checked(command)
-        if certificate is None:
-            return
+    def commit_was_cut(self, death: Death) -> None:
+        """The process died within a commit."""
+        if death.commit_kept:
+            self.ledger.keep()
+        kind = "commit-cut-kept" if death.commit_kept else "commit-cut-lost"
+        self._world.faults.counts[kind] += 1
+
+    def show(self, certificate: x509.Certificate) -> None:
+        """Show a certificate from now on: it was read from the files."""
         self.certificate = certificate
-        self.installed += 1
-        self._world.note(self.name, "installs its own certificate")
-        process.core.reconfigure(self.settings(), self.clock.now())
-        process.drain_members("identity changed")
 
     # -- life ---------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin a life."""
+        """Begin a life, if the disk lets it."""
+        self._starts_at = None
+        if self.process is not None:
+            return
+        faults = self._world.faults
+        if self.ledger.trouble == "io" and faults.fails_on_failing_disk():
+            # The daemon says why and ends; the supervisor starts it again.
+            faults.counts["start-failed"] += 1
+            self._world.note(self.name, "cannot start, its disk fails")
+            self.start_in(START_AGAIN_SECONDS)
+            return
         self.lives += 1
         self._world.note(self.name, f"starts, life {self.lives}")
-        self.process = Process(self, self._world)
+        if self.ledger.reopen():
+            faults.counts["commit-found-after-restart"] += 1
+            self._world.note(self.name, "finds a commit that had failed")
+        self._read_identity()
+        self.process = self.make_process()
         self.process.start()
 
-    def crash(self, down_seconds: float) -> None:
+    def make_process(self) -> Process:
+        """Return a new life."""
+        return Process(self, self._world)
+
+    def start_in(self, seconds: float) -> None:
+        """Plan the next life."""
+        if self._starts_at is not None:
+            self._starts_at.cancel()
+        self._starts_at = self._world.timeline.after(seconds, self.start)
+
+    def crash(self, death: Death) -> None:
         """End a life in the middle of it, and plan the next one."""
-        process, self.process = self.process, None
-        if process is None:
-            return
-        self._world.note(self.name, f"crashes at boundary {self.boundaries - 1}")
-        self._world.counts["crashes"] += 1
-        self._world.network.stop_listening(self.name)
-        self.ledger.crash()
-        process.die()
-        self._world.promises.node_died(self.name)
-        self._world.timeline.after(down_seconds, self.start)
+        how = "loses power" if death.power else "crashes"
+        if self._end(f"{how} at boundary {self.boundaries - 1}", power=death.power):
+            self._world.counts["crashes"] += 1
+            if death.power:
+                self.files.power_fails()
+            self.start_in(death.down_seconds)
+
+    def kill(self) -> None:
+        """End a life, for its operator."""
+        self._end("is killed", power=False)
+
+    def stop_for(self, seconds: float) -> None:
+        """Stop in order, and start again; seconds are counted from the end."""
+        self._down_seconds = seconds
+        if self.process is not None:
+            self.process.stop()
+
+    def stopped(self) -> None:
+        """Its process ended in order."""
+        if self._end("has stopped", power=False):
+            self.start_in(self._down_seconds)
+
+    def restore(self, backup: Backup) -> None:
+        """Put an older copy of the ledger in its place; the node is down."""
+        self.ledger.restore(backup)
+        for listener in self.on_restore:
+            listener()
+        self._world.note(self.name, "gets an older copy of its ledger")
 
     def tell_ledger_changed(self) -> None:
         """Another process committed; the daemon sees it a moment later."""
@@ -176,47 +253,31 @@ class Machine:
 
     # -- inside -----------------------------------------------------------------------------
 
-    def _own_identity(self) -> Identity:
-        first = self._seat.identity
-        return Identity(first.cn, first.key_number, self.certificate)
+    def _end(self, how: str, *, power: bool) -> bool:
+        process, self.process = self.process, None
+        if process is None:
+            return False
+        self._world.note(self.name, how)
+        self._world.network.stop_listening(self.name)
+        self.ledger.rollback()
+        process.die(power=power)
+        self._world.promises.node_died(self.name)
+        return True
 
-    def _checked(self, command: InstallIdentity) -> x509.Certificate | None:
+    def _read_identity(self) -> None:
+        """Read what the files hold: it is to work whatever happened to them."""
         own = self._seat.identity
         try:
-            certificate = load_pem(command.certificate)
-            verify_issued(
-                certificate,
-                cn=own.cn,
-                key_id=key_id(own.certificate),
-                anchor=self.anchor,
-                at=self.clock.now().wall,
+            certificate = read_pem(self.files.read(CERTIFICATE).decode())
+        except (PKIError, UnicodeDecodeError) as error:
+            self._world.promises.broken(
+                "a_working_identity_is_never_lost", self.name, f"cannot start: {error}"
             )
-        except PKIError as error:
-            self._world.promises.a_certificate_fits(self.name, f"installs: {error}")
-            return None
-        return certificate
+            return
+        if key_id(certificate) == own.key_id and certificate != self.certificate:
+            # It died when the files were in place, before it had shown them.
+            self.certificate = certificate
+            self.installed += 1
 
     def _committed(self, writes: tuple[Write, ...]) -> None:
         self._world.committed(self.name, writes)
-
-    def _plan_trouble(self) -> None:
-        """Plan the next spell of a full disk."""
-        plan, chance = self._world.faults.plan, self._world.chance
-        if not plan.ledger_fails_every:
-            return
-        pause = chance.expovariate(1.0 / plan.ledger_fails_every)
-        if self._world.timeline.seconds + pause < plan.until:
-            self._world.timeline.after(pause, self._begin_trouble)
-
-    def _begin_trouble(self) -> None:
-        plan, chance = self._world.faults.plan, self._world.chance
-        self.ledger.trouble = chance.choice(TROUBLES)
-        self._world.faults.counts[f"ledger-{self.ledger.trouble}-fails"] += 1
-        self._world.note(self.name, f"its ledger fails at {self.ledger.trouble}")
-        seconds = chance.uniform(0.1, plan.ledger_fails_seconds)
-        self._world.timeline.after(seconds, self._end_trouble)
-
-    def _end_trouble(self) -> None:
-        self.ledger.trouble = None
-        self._world.note(self.name, "its ledger works again")
-        self._plan_trouble()

@@ -4,6 +4,10 @@ As TCP and TLS behave for the owner of a `TLSStream`: what was written arrives i
 and whole, or its tail is lost and the connection with it.  Each side learns of that on
 its own, soon, late, or never.  A drain flushes, says that it is finished, and reads on
 until the other side has finished too or its time is over.
+
+Packets that are lost are sent again, so their loss is a stall.  Whoever reads slowly
+makes the other side keep what it wrote; there is a bound to that, and whoever reaches
+it loses the connection.
 """
 
 from __future__ import annotations
@@ -17,13 +21,26 @@ from random import Random
 from typing import Final, Protocol
 
 from icefloe.simulation.faults import Faults
-from icefloe.simulation.timeline import Timeline, Timer
+from icefloe.simulation.timeline import Place, Timeline, Timer
 
 ANSWER_SECONDS: Final = 10.0
 """After the peer has finished: as `TransportLimits.answer_seconds_max`."""
 
 CONNECT_SECONDS_MAX: Final = 15.0
 """As `TransportLimits.connect_seconds_max`."""
+
+KNOCKS: Final = (0.0, 1.0, 3.0, 7.0)
+"""When a kernel sends the first packet of a connection, until somebody answers."""
+
+OUTBOUND_BYTES_MAX: Final = 4 * 1024 * 1024
+"""As `TransportLimits.outbound_bytes_max`; the owner knows better."""
+
+KERNEL_BYTES: Final = 4_096
+"""What is on its way in buffers of the system and in packets: it does not count as
+unsent.  Small as the loads here are."""
+
+SPREAD_SECONDS_HARMLESS: Final = 0.3
+"""Bytes that come so late excuse nothing."""
 
 _Side = int
 DIALLER: Final[_Side] = 0
@@ -82,21 +99,33 @@ class Acceptor(Protocol):
 
 
 class End:
-    """One side of a connection, for its owner: what `TLSStream` is in the daemon."""
+    """One side of a connection, for its owner: what `TLSStream` is in the daemon.
+
+    Attributes:
+        connection: the whole.
+        side: which of its two.
+        overflowed: it was ended because its peer did not read.
+    """
 
     __slots__ = (
         "_deadline",
+        "_deaf",
         "_finished",
         "_handler",
+        "_outbound_bytes_max",
         "_peer_finished",
         "_phase",
         "connection",
+        "overflowed",
         "side",
     )
 
     def __init__(self, connection: Connection, side: _Side) -> None:
         self.connection = connection
         self.side = side
+        self._outbound_bytes_max = OUTBOUND_BYTES_MAX
+        self.overflowed = False
+        self._deaf = False
         self._phase = _Phase.OPEN
         self._handler: Handler | None = None
         self._deadline: Timer | None = None
@@ -113,13 +142,29 @@ class End:
         """Whether it is gone on this side."""
         return self._phase is _Phase.CLOSED
 
+    def bound(self, outbound_bytes_max: int) -> None:
+        """Say how much may wait for a peer that does not read."""
+        planned = self.connection.outbound_bytes_max
+        self._outbound_bytes_max = min(outbound_bytes_max, planned)
+
     def start(self, handler: Handler) -> None:
         """Begin delivery."""
         self._handler = handler
 
+    def hear_no_more(self) -> None:
+        """Leave what comes unread until the close."""
+        self._deaf = True
+
     def write(self, data: bytes) -> bool:
         """Send bytes; whether they were taken."""
         if self._phase is not _Phase.OPEN:
+            return False
+        waiting = self.connection.unsent_bytes(self.side) + len(data)
+        if waiting > self._outbound_bytes_max:
+            self.overflowed = True
+            self.connection.overflowed()
+            self.connection.send(self.side, _Mark.RESET)
+            self._close(clean=False, reason="outbound-overflow")
             return False
         self.connection.send(self.side, data)
         return True
@@ -155,6 +200,9 @@ class End:
                 self.connection.send(self.side, _Mark.RESET)
         elif item is _Mark.RESET:
             self.lost("reset")
+        elif self._deaf and self._phase is _Phase.OPEN:
+            # Unread until the drain, which throws it away.
+            self._peer_finished |= item is _Mark.FINISHED
         elif item is _Mark.FINISHED:
             self._peer_closed()
         elif self._phase is _Phase.OPEN and self._handler is not None:
@@ -217,7 +265,11 @@ class Connection:
         "_faults",
         "_latency",
         "_network",
+        "_number",
         "_on_the_way",
+        "_places",
+        "_spread",
+        "_unread",
         "between",
         "ends",
         "faulted",
@@ -232,7 +284,17 @@ class Connection:
         self._faults = network.faults
         self._chance = network.chance
         self._latency = network.chance.uniform(0.0002, 0.02)
+        # So far apart may its chunks come, while those of others overtake them.
+        self._spread = network.faults.spread_seconds()
+        if self._spread > SPREAD_SECONDS_HARMLESS:
+            self.faulted = True
         self._broken = False
+        self._unread = [0, 0]
+        self._number = network.connections_made
+        # By sending side: where its chunks arrive.
+        self._places = tuple(
+            Place(between[1 - side], f"{self._number}.{side}") for side in (0, 1)
+        )
         self._on_the_way: tuple[deque[_Chunk], deque[_Chunk]] = (deque(), deque())
         self._arrives_at = [0.0, 0.0]
         self.ends = (End(self, DIALLER), End(self, LISTENER))
@@ -265,24 +327,40 @@ class Connection:
         if self._broken:
             return
         self._broken = self.faulted = True
-        for chunks in self._on_the_way:
+        for side, chunks in enumerate(self._on_the_way):
             self._lose_tail(chunks)
+            self._unread[side] = sum(_size(chunk.item) for chunk in chunks)
         for end in self.ends:
             notice = None if silently else self._faults.notice_seconds()
             if notice is not None:
                 self.timeline.after(notice, partial(end.lost, "cut"))
 
-    def owner_died(self, side: _Side) -> None:
+    def owner_died(self, side: _Side, *, power: bool) -> None:
         """The process of one side was killed, or its machine lost power."""
         self.faulted = True
         self.ends[side].vanish()
         if self._broken:
             return
-        if self._chance.random() < 0.5:
-            # Killed: the kernel delivers what was written, then resets.
-            self._carry(side, _Mark.RESET)
+        if power:
+            self.break_off()
             return
-        self.break_off()
+        # The kernel delivers what was written, then resets.
+        self._carry(side, _Mark.RESET)
+
+    @property
+    def outbound_bytes_max(self) -> int:
+        """The plan's bound on what waits for a peer that does not read."""
+        planned = self._faults.plan.outbound_bytes_max
+        return OUTBOUND_BYTES_MAX * 1_000 if planned is None else planned
+
+    def unsent_bytes(self, side: _Side) -> int:
+        """How much a side has written that even the system did not take."""
+        return max(0, self._unread[side] - KERNEL_BYTES)
+
+    def overflowed(self) -> None:
+        """A side's bound on unsent bytes was reached."""
+        self.faulted = True
+        self._faults.counts["reader-too-slow"] += 1
 
     def end_closed(self) -> None:
         """One side is gone."""
@@ -293,17 +371,42 @@ class Connection:
 
     def _carry(self, side: _Side, item: bytes | _Mark) -> None:
         delay = self._latency * self._chance.uniform(0.8, 1.5)
-        if self._faults.strikes("delay", self._faults.plan.delay):
+        if self._spread:
+            delay += self._chance.uniform(0.0, self._spread)
+        late = self._faults.late_seconds()
+        if late:
             self.faulted = True
-            delay += self._chance.uniform(0.0, self._faults.plan.delay_seconds)
-        at = max(self._arrives_at[side], self.timeline.seconds + delay)
+            delay += late
+        now = self.timeline.seconds
+        at = max(self._arrives_at[side], now + delay)
+        source, target = self.between[side], self.between[1 - side]
+        hindered = self._network.hindered_until(source, target, now)
+        if hindered > now:
+            self.faulted = True
+            at = max(at, hindered + self._chance.uniform(0.2, 3.0))
+        if self._network.slow_readers:
+            at = self._read_at(at, target, item)
         self._arrives_at[side] = at
+        self._unread[side] += _size(item)
         chunk = _Chunk(item)
         self._on_the_way[side].append(chunk)
-        chunk.timer = self.timeline.at(at, lambda: self._deliver(side))
+        chunk.timer = self.timeline.at(
+            at, partial(self._deliver, side), place=self._places[side]
+        )
+
+    def _read_at(self, at: float, target: str, item: bytes | _Mark) -> float:
+        """Say when a slow reader has read what could be there at a moment."""
+        slow = self._network.reading(target)
+        if slow is None:
+            return at
+        rate, until = slow
+        self.faulted = True
+        # When the spell is over it reads at once whatever has piled up.
+        return max(at, min(at + _size(item) / rate, until))
 
     def _deliver(self, side: _Side) -> None:
         chunk = self._on_the_way[side].popleft()
+        self._unread[side] -= _size(chunk.item)
         self.ends[1 - side].arrived(chunk.item)
 
     def _lose_tail(self, chunks: deque[_Chunk]) -> None:
@@ -315,6 +418,10 @@ class Connection:
         if chunks and isinstance(chunks[-1].item, bytes):
             item = chunks[-1].item
             chunks[-1].item = item[: self._chance.randrange(len(item)) + 1]
+
+
+def _size(item: bytes | _Mark) -> int:
+    return len(item) if isinstance(item, bytes) else 0
 
 
 Dialled = Callable[[End | None, Face], None]
@@ -330,6 +437,7 @@ class Network:
         connections: the live ones.
         connections_made: how many there were.
         chunks: how many chunks of bytes were sent.
+        slow_readers: how many bytes a second somebody reads, and until when.
     """
 
     def __init__(self, timeline: Timeline, chance: Random, faults: Faults) -> None:
@@ -341,44 +449,113 @@ class Network:
         self.connections_made = 0
         self.chunks = 0
         self._listening: dict[str, Acceptor] = {}
-        self._away_until: dict[frozenset[str], float] = {}
+        self.slow_readers: dict[str, tuple[float, float]] = {}
+        # Directed: from one name to another.
+        self._away_until: dict[tuple[str, str], float] = {}
+        self._hindered_until: dict[tuple[str, str], float] = {}
+        self._shut: set[str] = set()
+        self._dials = 0
 
     def listen(self, address: str, acceptor: Acceptor) -> None:
         """Take connections at an address."""
         self._listening[address] = acceptor
 
     def stop_listening(self, address: str) -> None:
-        """Take no more."""
+        """Take no more; who comes is told at once that nobody is there."""
         self._listening.pop(address, None)
+        self._shut.discard(address)
+
+    def let_nobody_in(self, address: str) -> None:
+        """Take no more; who comes waits in their own kernel and knocks again."""
+        if address in self._listening:
+            self._shut.add(address)
 
     def dial(self, source: str, target: str, face: Face, on_done: Dialled) -> None:
         """Connect; `on_done` gets the dialler's end and the other's face, or None."""
+        self._dials += 1
+        here = Place(source, f"dial {self._dials}")
+        there = Place(target, f"dialled {self._dials}", source)
         seconds = self.chance.uniform(0.001, 0.06)
-        if self._is_away(source, target):
+        heard = self._heard_after(source, target)
+        if heard is None:
             self.timeline.after(CONNECT_SECONDS_MAX, lambda: on_done(None, Face(None)))
             return
         if self.faults.strikes("dial-failed", self.faults.plan.dial_fails):
             seconds += self.chance.choice((0.0, 1.0, CONNECT_SECONDS_MAX))
-            self.timeline.after(seconds, lambda: on_done(None, Face(None)))
+            self.timeline.after(seconds, lambda: on_done(None, Face(None)), place=here)
             return
         self.timeline.after(
-            seconds, lambda: self._connect(source, target, face, on_done)
+            heard + seconds,
+            lambda: self._knock(source, target, face, on_done, heard),
+            place=there,
         )
 
     def separate(self, one: str, other: str, seconds: float) -> None:
-        """Let nothing pass between two names for a while, and tell nobody."""
-        self._away_until[frozenset((one, other))] = self.timeline.seconds + seconds
+        """Let nothing pass between two names for a while, and tell nobody.
+
+        What was between them is forgotten on the way, as by a firewall.
+        """
+        until = self.timeline.seconds + seconds
+        self._away_until[one, other] = self._away_until[other, one] = until
         for connection in list(self.connections):
             if set(connection.between) == {one, other}:
                 connection.break_off(silently=True)
+
+    def hinder(self, source: str, target: str, seconds: float) -> None:
+        """Let nothing pass one way; TCP sends it again and again, until it passes.
+
+        Nobody can connect either way: each side has to hear the other.
+        """
+        until = self.timeline.seconds + seconds
+        self._hindered_until[source, target] = until
+        for connection in self.connections:
+            if set(connection.between) == {source, target}:
+                connection.faulted = True
+
+    def hindered_until(self, source: str, target: str, now: float) -> float:
+        """Return the moment from which bytes pass from one name to another."""
+        if not self._hindered_until:
+            return now
+        return max(now, self._hindered_until.get((source, target), now))
+
+    def slow_down(self, reader: str, bytes_a_second: float, seconds: float) -> None:
+        """Let somebody read little by little for a while, on all its connections."""
+        self.slow_readers[reader] = (bytes_a_second, self.timeline.seconds + seconds)
+
+    def reading(self, reader: str) -> tuple[float, float] | None:
+        """Return how many bytes a second somebody reads, and until when; None: all."""
+        rate, until = self.slow_readers.get(reader, (0.0, 0.0))
+        return (rate, until) if self.timeline.seconds < until else None
 
     def forget(self, connection: Connection) -> None:
         """Both sides of a connection are gone."""
         self.connections.pop(connection, None)
 
-    def _is_away(self, one: str, other: str) -> bool:
-        until = self._away_until.get(frozenset((one, other)), 0.0)
-        return self.timeline.seconds < until
+    def _heard_after(self, source: str, target: str) -> float | None:
+        """After how many seconds a knock is heard; None: by none of them."""
+        now = self.timeline.seconds
+        ways = ((source, target), (target, source))
+        blocked = max(
+            *(self._away_until.get(way, 0.0) for way in ways),
+            *(self._hindered_until.get(way, 0.0) for way in ways),
+        )
+        return next((knock for knock in KNOCKS if now + knock >= blocked), None)
+
+    def _knock(
+        self, source: str, target: str, face: Face, on_done: Dialled, knocked: float
+    ) -> None:
+        if target not in self._shut:
+            self._connect(source, target, face, on_done)
+            return
+        later = [knock for knock in KNOCKS if knock > knocked]
+        if not later:
+            rest = CONNECT_SECONDS_MAX - knocked
+            self.timeline.after(rest, lambda: on_done(None, Face(None)))
+            return
+        self.timeline.after(
+            later[0] - knocked,
+            lambda: self._knock(source, target, face, on_done, later[0]),
+        )
 
     def _connect(self, source: str, target: str, face: Face, on_done: Dialled) -> None:
         acceptor = self._listening.get(target)

@@ -1,39 +1,30 @@
 """One life of a node: from its start to its crash.
 
-The twin of `icefloe.node.node`, `hub`, `dialer` and `runner`: the same core, sessions,
-connections and pacing, the same order of doing things, on the timeline.  Between any
-two effects the process may die (`effect_boundary`), and what dies with it is this
-object; what survives is the `Machine`.
+The twin of `icefloe.node.node`, `runner` and `workers`: the same core, the same order
+of doing things, on the timeline.  Between any two effects the process may die
+(`effect_boundary`), and what dies with it is this object; what survives is the
+`Machine`.  Its connections are in `hub`, its end in order in `stopping`, its own
+certificate in `installing`.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from icefloe.cluster.connections import Connections, Refuse, Replace
-from icefloe.cluster.effects import HelloReceived, Report
-from icefloe.cluster.pacing import DialPacer
-from icefloe.cluster.peer import Peer, PeerRejected, identify
-from icefloe.cluster.session import Session
-from icefloe.cluster.settings import SessionSettings
-from icefloe.cluster.states import Role
-from icefloe.cluster.zones import Relation
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
 from icefloe.enrollment.batch import BatchRunner
 from icefloe.enrollment.core import EnrollmentCore
-from icefloe.enrollment.translate import event_of, malformed_answer, session_effects
+from icefloe.enrollment.event_queue import EventQueue
 from icefloe.pki.profiles import sign_tbs
-from icefloe.simulation.identities import read_der
+from icefloe.simulation.faults import CommitFate, Death
+from icefloe.simulation.hub import Hub
+from icefloe.simulation.installing import Installing
 from icefloe.simulation.link import Link
-from icefloe.simulation.network import End, Face
-from icefloe.simulation.timeline import Action, Timer
+from icefloe.simulation.stopping import Stopping
+from icefloe.simulation.timeline import Action, Place, Timer
 from icefloe.simulation.world import World, ticket_is_valid
-from icefloe.wire.errors import MessageError
-from icefloe.wire.jsonrpc import Message, Request
 
 if TYPE_CHECKING:
     from icefloe.simulation.machine import Machine
@@ -41,20 +32,20 @@ if TYPE_CHECKING:
 BATCH_EVENTS_MAX = 128
 FAILING_PAUSE_SECONDS = 0.25
 QUEUE_EVENTS_MAX = 2_000
-
-LinkCommand = cmd.Answer | cmd.Push | cmd.Ask | cmd.Hold | cmd.Release | cmd.Drain
+CUT_SECONDS = 1.0
+"""How long a machine is off that loses power at a planned commit."""
 
 
 class Crashed(Exception):
     """The process dies here.
 
     Attributes:
-        down_seconds: until it is started again.
+        death: how.
     """
 
-    def __init__(self, down_seconds: float) -> None:
-        super().__init__(down_seconds)
-        self.down_seconds = down_seconds
+    def __init__(self, death: Death) -> None:
+        super().__init__(death)
+        self.death = death
 
 
 class Process:
@@ -62,53 +53,91 @@ class Process:
 
     Attributes:
         alive: false from its crash on.
-        links: its connections.
+        core: the production core.
+        hub: its connections.
         queue: events that wait for the next batch.
     """
 
     def __init__(self, machine: Machine, world: World) -> None:
         """Compose a node that does nothing yet."""
         self.alive = True
-        self.links: dict[ev.LinkId, Link] = {}
-        self.queue: deque[ev.Event] = deque()
+        self.queue = EventQueue()
+        self._under_way: Sequence[ev.Event] = ()
         self._machine = machine
         self._world = world
         self._clock = machine.clock
         self._timeline = world.timeline
         self._entered = False
         self.core = EnrollmentCore(settings=machine.settings(), ledger=machine.ledger)
+        self.hub = Hub(self, machine, world)
         self._batches = BatchRunner(core=self.core, ledger=machine.ledger)
-        self._connections: Connections[ev.LinkId] = Connections(node_name=machine.name)
-        self._pacer = DialPacer(entropy=world.entropy)
-        self._session_settings = SessionSettings(
-            node_name=machine.name, hello_facts={"version": "simulated"}
-        )
+        self._installing = Installing(self, machine, world)
+        self._stopping: Stopping | None = None
+        self._is_proven = machine.is_proven
+        self._works = 0
+        self._batch_place = Place(machine.name, "batch")
         self._busy = False
-        self._dial_timer: Timer | None = None
         self._deadline_timer: Timer | None = None
+
+    @property
+    def links(self) -> dict[ev.LinkId, Link]:
+        """Its connections."""
+        return self.hub.links
+
+    @property
+    def announced(self) -> int:
+        """How many links its core was told of."""
+        return sum(link.announced for link in self.links.values())
 
     # -- life and death -----------------------------------------------------------------
 
     def start(self) -> None:
         """Listen, dial, and take up what the ledger holds."""
-        machine = self._machine
-        machine.ledger.before_commit = self._about_to_commit
-        if machine.listens:
-            self._world.network.listen(machine.name, self)
-        targets = [endpoint.name for endpoint in machine.tree.dial_targets()]
-        self._pacer.set_targets(targets, self._clock.now().mono)
+        self._machine.ledger.before_commit = self._about_to_commit
         self.submit(ev.Started())
-        self.enter(self._dial_due)
+        self.hub.start()
 
-    def die(self) -> None:
+    def stop(self) -> None:
+        """Begin the end, in order; `Machine.stopped` is the last of it."""
+        if self._stopping is None and self.alive:
+            self._stopping = Stopping(self, self._machine, self._world)
+            self.enter(self._stopping.begin)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no event is queued or under way."""
+        return not self._busy and not self.queue
+
+    @property
+    def unconcluded(self) -> tuple[ev.Event, ...]:
+        """The events that are queued or under way."""
+        return (*self._under_way, *self.queue)
+
+    def stop_dialling(self) -> None:
+        """Begin no connections any more, and install nothing."""
+        self._installing.cancel()
+        self.hub.stop_dialling()
+
+    def reload(self) -> None:
+        """Read the files again, and go on with what they say."""
+        if self._stopping is not None:
+            return
+        machine = self._machine
+        self.core.reconfigure(machine.settings(), self._clock.now())
+        self.hub.reconfigure()
+        before, self._is_proven = self._is_proven, machine.is_proven
+        if self._is_proven and not before:
+            # A stranger to its peers until now.
+            self.hub.leave_members("own-certificate-new")
+        if not self._busy:
+            self._begin_batch()
+
+    def die(self, *, power: bool) -> None:
         """Be gone, with every connection."""
         self.alive = False
-        for timer in (self._dial_timer, self._deadline_timer):
-            if timer is not None:
-                timer.cancel()
-        for link in list(self.links.values()):
-            link.vanish()
-        self.links.clear()
+        if self._deadline_timer is not None:
+            self._deadline_timer.cancel()
+        self.hub.vanish(power=power)
 
     def enter(self, action: Action) -> None:
         """Take an action that comes from outside; the process may die in it."""
@@ -121,19 +150,29 @@ class Process:
         try:
             action()
         except Crashed as crash:
-            self._machine.crash(crash.down_seconds)
+            self._machine.crash(crash.death)
         finally:
             self._entered = False
 
-    def effect_boundary(self) -> None:
+    def effect_boundary(self, *, weight: float = 1.0) -> None:
         """Between two effects: perhaps the process dies here."""
-        down_seconds = self._machine.crash_here()
-        if down_seconds is not None:
-            raise Crashed(down_seconds)
+        death = self._machine.dies_here(weight=weight)
+        if death is not None:
+            raise Crashed(death)
 
-    def _about_to_commit(self) -> None:
-        self.effect_boundary()
-        self._machine.commits += 1
+    def _about_to_commit(self) -> CommitFate:
+        try:
+            self.effect_boundary()
+        except Crashed as crash:
+            self._machine.commit_was_cut(crash.death)
+            raise
+        fate = self._machine.commit_fate()
+        if fate in (CommitFate.CUT_LOST, CommitFate.CUT_KEPT):
+            kept = fate is CommitFate.CUT_KEPT
+            death = Death(CUT_SECONDS, power=True, commit_kept=kept)
+            self._machine.commit_was_cut(death)
+            raise Crashed(death)
+        return fate
 
     # -- turns ---------------------------------------------------------------------------
 
@@ -148,31 +187,27 @@ class Process:
 
     def _begin_batch(self) -> None:
         self._busy = True
-        count = min(len(self.queue), BATCH_EVENTS_MAX)
-        events = [self.queue.popleft() for _ in range(count)]
+        events = self.queue.take(BATCH_EVENTS_MAX)
+        self._under_way = events
         due = self.core.next_deadline
         if due is not None and due <= self._clock.now().mono:
             events.append(ev.DeadlineReached())
         seconds = self._world.faults.commit_seconds()
         self._timeline.after(
-            seconds, lambda: self.enter(lambda: self._run_batch(events))
+            seconds,
+            lambda: self.enter(lambda: self._run_batch(events)),
+            place=self._batch_place,
         )
 
     def _run_batch(self, events: list[ev.Event]) -> None:
-        machine = self._machine
-        failing = machine.commit_is_to_fail()
-        if failing:
-            machine.ledger.trouble = "commit"
         self._world.counts["turns"] += len(events)
-        try:
-            batch = self._batches.run(events, self._clock.now(), self._world.entropy)
-        finally:
-            if failing:
-                machine.ledger.trouble = None
+        self._world.reached.events(events)
+        batch = self._batches.run(events, self._clock.now(), self._world.entropy)
         # Whether a deadline has passed is looked at anew before the next batch.
         kept = [e for e in batch.unhandled if not isinstance(e, ev.DeadlineReached)]
-        self.queue.extendleft(reversed(kept))
+        self.queue.put_back(kept)
         self._carry_out_all(batch.commands)
+        self._under_way = ()
         if self._batches.failing:
             self._world.counts["batches.failed"] += 1
             self._clear_queue()
@@ -193,7 +228,7 @@ class Process:
         if not asked:
             return
         kept = [e for e in self.queue if not isinstance(e, ev.CertificateAsked)]
-        self.queue = deque(kept)
+        self.queue.replace(kept)
         told = self.core.commit_failed(
             events=asked,
             results=(),
@@ -224,6 +259,7 @@ class Process:
     # -- commands ------------------------------------------------------------------------
 
     def _carry_out(self, command: cmd.Command) -> None:
+        self._world.reached.command(command)
         match command:
             case cmd.Log():
                 self._log(int(command.level), command.event, dict(command.fields))
@@ -232,33 +268,18 @@ class Process:
             case cmd.Sign():
                 self._sign(command)
             case cmd.InstallIdentity():
-                self._machine.install(command)
+                self._installing.take(command)
             case _:
-                self._carry_out_on_link(command)
-
-    def _carry_out_on_link(self, command: LinkCommand) -> None:
-        link = self.links.get(command.link)
-        if link is None:
-            return
-        promises, name = self._world.promises, self._machine.name
-        if isinstance(command, cmd.Answer | cmd.Push | cmd.Ask):
-            self._world.note(name, f"{_words(command)} to {link.peer.label}")
-            promises.durable_before_spoken(name, command)
-        if isinstance(command, cmd.Push):
-            promises.pushed(name, command, link.peer)
-        if isinstance(command, cmd.Drain) and not link.peer.is_member:
-            promises.drained(name, command.link)
-        was_open, sent = not link.ended, link.sent
-        link.step(lambda now: session_effects(command, link.session, now))
-        if isinstance(command, cmd.Answer) and was_open and link.sent == sent:
-            promises.no_answer_is_cut_off(name, "an answer was dropped at the session")
+                self.hub.carry_out(command)
 
     def _check_ticket(self, command: cmd.CheckTicket) -> None:
+        seconds = self._world.chance.uniform(0.01, 0.04)
+        faults = self._world.faults
+        if faults.strikes("ticket-check-failed", faults.plan.signing_fails / 4):
+            self._later(seconds, ev.TicketCheckFailed(command.attempt_id))
+            return
         valid = ticket_is_valid(command.cn, command.ticket)
-        self._later(
-            self._world.chance.uniform(0.01, 0.04),
-            ev.TicketChecked(command.attempt_id, valid),
-        )
+        self._later(seconds, ev.TicketChecked(command.attempt_id, valid))
 
     def _sign(self, command: cmd.Sign) -> None:
         name = self._machine.name
@@ -276,8 +297,11 @@ class Process:
         self._later(seconds, signed)
 
     def _later(self, seconds: float, event: ev.Event) -> None:
+        self._works += 1
         self._timeline.after(
-            seconds, lambda: self.enter(lambda: self._worker_done(event))
+            seconds,
+            lambda: self.enter(lambda: self._worker_done(event)),
+            place=Place(self._machine.name, f"work {self._works}"),
         )
 
     def _worker_done(self, event: ev.Event) -> None:
@@ -295,199 +319,5 @@ class Process:
             shown = " ".join(f"{k}={v}" for k, v in fields.items() if k in _SHOWN)
             self._world.note(name, f"{event} {shown}")
 
-    # -- connections -----------------------------------------------------------------------
-
-    @property
-    def face(self) -> Face:
-        """What is shown to those who dial us."""
-        return self._machine.face
-
-    def accept(self, end: End, face: Face, address: str) -> None:
-        """Take a connection."""
-
-        def take() -> None:
-            self._take(end, face, Role.LISTENER, address, None)
-
-        self.enter(take)
-
-    def _dial_due(self) -> None:
-        now = self._clock.now().mono
-        for name in self._pacer.due(now):
-            self._pacer.dialling(name)
-            self._world.network.dial(
-                self._machine.name,
-                name,
-                self._machine.face,
-                partial(self._dialled, name),
-            )
-        self._arm_dialler()
-
-    def _dialled(self, name: str, end: End | None, face: Face) -> None:
-        if not self.alive:
-            if end is not None:
-                end.connection.owner_died(end.side)
-            return
-
-        def take() -> None:
-            if end is None or not self._take(end, face, Role.DIALLER, name, name):
-                self._pacer.failed(name, self._clock.now().mono)
-                self._arm_dialler()
-
-        self.enter(take)
-
-    def _arm_dialler(self) -> None:
-        if self._dial_timer is not None:
-            self._dial_timer.cancel()
-            self._dial_timer = None
-        due = self._pacer.next_deadline
-        if due is not None:
-            self._dial_timer = self._timeline.at(
-                due, lambda: self.enter(self._dial_due)
-            )
-
-    def _take(
-        self, end: End, face: Face, role: Role, address: str, expected: str | None
-    ) -> bool:
-        """Begin a session; false when the peer is not to be talked to."""
-        try:
-            peer = identify(
-                tree=self._machine.tree,
-                certificate_der=face.certificate,
-                verified=self._is_verified(face),
-                address=address,
-                expected_name=expected,
-            )
-        except PeerRejected:
-            end.abort()
-            return False
-        link = Link(
-            link_id=self._machine.new_link_id(),
-            end=end,
-            session=Session(
-                role=role,
-                peer=peer,
-                settings=self._session_settings,
-                now=self._clock.now(),
-            ),
-            peer=peer,
-            role=role,
-            owner=self,
-            clock=self._clock,
-            timeline=self._timeline,
-        )
-        self.links[link.link_id] = link
-        link.start()
-        return peer.is_member or expected is None
-
-    def _is_verified(self, face: Face) -> bool:
-        if face.certificate is None:
-            return False
-        anchor, at = self._machine.anchor, self._clock.now().wall
-        return anchor.is_signed(read_der(face.certificate), at)
-
-    # -- from links ----------------------------------------------------------------------------
-
-    def link_opened(self, link: Link) -> None:
-        """Admit a member's only connection, and tell the core."""
-        if link.peer.is_member and not self._admit(link):
-            return
-        link.announced = True
-        upstream = self._is_upstream(link.peer)
-        self._world.note(
-            self._machine.name,
-            f"link {link.link_id} with {link.peer.label}"
-            f" ({link.peer.standing.value}, {link.role.value})",
-        )
-        self.submit(ev.LinkUp(link.link_id, link.peer, upstream=upstream))
-
-    def link_hello(self, link: Link, hello: HelloReceived) -> None:
-        """Tell the core who understands our additions."""
-        if hello.icefloe is not None and link.announced:
-            self.submit(ev.PeerIsIcefloe(link.link_id))
-
-    def link_message(self, link: Link, message: Message) -> None:
-        """Hand a message to the core."""
-        try:
-            event = event_of(link.link_id, message)
-        except MessageError as error:
-            if isinstance(message, Request):
-                result = malformed_answer(self._machine.name, error)
-                call = message.id
-                link.step(lambda _now: link.session.send_response(result, call=call))
-            return
-        if event is None:
-            return
-        if isinstance(event, ev.CertificateAsked):
-            self._world.promises.asked(self._machine.name, event, link.peer)
-        self.submit(event)
-
-    def link_report(self, link: Link, report: Report) -> None:
-        """Log what the session reports."""
-        del link
-        self._world.promises.secrets_stay_secret(
-            self._machine.name, report.event, report.fields
-        )
-
-    def link_ending(self, link: Link) -> None:
-        """Its place among the members is free."""
-        endpoint = self._connections.forget(link.link_id)
-        if endpoint is not None:
-            self._pacer.disconnected(endpoint, self._clock.now().mono)
-            self._arm_dialler()
-
-    def link_closed(self, link: Link, *, clean: bool) -> None:
-        """It is gone: tell the core."""
-        self.links.pop(link.link_id, None)
-        self._world.promises.link_gone(self._machine.name, link.link_id)
-        if link.announced:
-            self._world.note(
-                self._machine.name,
-                f"link {link.link_id} with {link.peer.label} ended"
-                f"{'' if clean else ', not in order'}",
-            )
-            self.submit(ev.LinkDown(link.link_id, clean=clean))
-
-    def drain_members(self, reason: str) -> None:
-        """Close every member's connection: they are to see our new self."""
-        for link in list(self.links.values()):
-            if link.peer.is_member:
-                link.drain(reason)
-
-    def _admit(self, link: Link) -> bool:
-        name = link.peer.common_name or ""
-        other_id = self._connections.link_of(name)
-        other = self.links.get(other_id) if other_id is not None else None
-        verdict = self._connections.admit(
-            link.link_id,
-            name,
-            role=link.role,
-            now=self._clock.now().mono,
-            incumbent_seen=other.session.last_seen if other is not None else None,
-        )
-        if isinstance(verdict, Refuse):
-            link.drain(verdict.reason)
-            return False
-        if isinstance(verdict, Replace) and other is not None:
-            other.drain(verdict.reason)
-        self._pacer.connected(name, self._clock.now().mono)
-        self._arm_dialler()
-        return True
-
-    def _is_upstream(self, peer: Peer) -> bool:
-        if self._machine.tree.parent_zone is None:
-            return peer.relation is Relation.SAME_ZONE
-        return peer.relation is Relation.PARENT
-
 
 _SHOWN = frozenset({"cn", "reason", "peer", "parent", "via", "detail", "serial"})
-
-
-def _words(command: cmd.Answer | cmd.Push | cmd.Ask) -> str:
-    if isinstance(command, cmd.Answer):
-        status = command.result.get("status_code")
-        facts = command.result.get("icefloe")
-        reason = facts.get("reason", "") if isinstance(facts, dict) else ""
-        return f"answers {status} {reason}".rstrip()
-    if isinstance(command, cmd.Push):
-        return f"pushes for {command.params.fingerprint_request[:8]}"
-    return f"asks {command.call[:8]}"

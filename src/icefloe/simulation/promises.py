@@ -18,7 +18,7 @@ promise) and `a_waiting_daemon_is_held`; and always `one_call_one_answer`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from cryptography import x509
@@ -27,9 +27,13 @@ from icefloe.cluster.peer import Peer
 from icefloe.cluster.zones import ZoneTree
 from icefloe.doors import WallTime
 from icefloe.enrollment.commands import Answer, Ask, Push, Sign
-from icefloe.enrollment.events import CertificateAsked, LinkId
-from icefloe.enrollment.ledger import Write
-from icefloe.enrollment.model import AttemptRecord, ticket_digest
+from icefloe.enrollment.events import CallId, CertificateAsked, LinkId
+from icefloe.enrollment.ledger import AbandonIntent, Write
+from icefloe.enrollment.model import (
+    AttemptRecord,
+    CertificateRecord,
+    ticket_digest,
+)
 from icefloe.enrollment.own import CALL_PREFIX
 from icefloe.enrollment.reasons import Reason
 from icefloe.pki.certificates import common_name, fingerprint, key_id
@@ -37,6 +41,7 @@ from icefloe.pki.errors import PKIError
 from icefloe.pki.trust import TrustAnchor, verify_issued
 from icefloe.simulation.committed import CommittedView
 from icefloe.simulation.identities import read_der, read_pem
+from icefloe.simulation.issued import Issued, Signature
 from icefloe.simulation.report import Violation
 from icefloe.simulation.timeline import WALL_START, Timeline
 from icefloe.wire.catalogue import CertificateResult
@@ -73,7 +78,10 @@ class _Node:
     view: CommittedView
     anchor: TrustAnchor
     # What was asked on each link: by call, and the last ones without an id.
-    calls: dict[LinkId, dict[str, Asking]] = field(default_factory=dict)
+    # A call is the object that the asking came with, not the value in it: a rude peer
+    # gives two calls one value, and which of them an answer is for shows in nothing
+    # that it says. Kept beside it, so that no later call has its identity.
+    calls: dict[LinkId, dict[int, tuple[CallId, Asking]]] = field(default_factory=dict)
     waiting: dict[LinkId, dict[str, Asking]] = field(default_factory=dict)
 
 
@@ -82,6 +90,15 @@ class Promises:
 
     Attributes:
         violations: what was broken, in order.
+        issued: what the CA keys have signed.
+        nothing_goes_wrong: no fault and no rude node can be blamed for anything.
+        one_signature_is_enough: nothing goes wrong and every node is ours, so that one
+            certificate for each request is all there may be, whoever signs.
+        not_ours: nodes that have the habits of a real Icinga or are rude; what they
+            themselves promise is not judged, what our nodes do beside them is.
+        lies_about_tickets: attempts (fingerprint, ticket's digest) of which a rude
+            parent said that their ticket is wrong; our relays believe a parent.
+        lies_passed_on: how often one of ours passed such a lie on.
     """
 
     def __init__(
@@ -102,21 +119,35 @@ class Promises:
         self._ticket_is_valid = ticket_is_valid
         self._secret = secret
         self._nodes: dict[str, _Node] = {}
-        self._serials: dict[str, str] = {}
-        self._signed: dict[str, bytes] = {}
+        self.issued = Issued()
+        self.nothing_goes_wrong = False
+        self.one_signature_is_enough = False
+        self.not_ours: frozenset[str] = frozenset()
+        self.lies_about_tickets: set[tuple[str, str]] = set()
+        self.lies_passed_on = 0
+        self._gave_way: set[Hashable] = set()
+        self._signed: dict[tuple[str, str], bytes] = {}
         # Certificates seen to fit: to look once is enough, their owner's clock goes on.
         self._fitting: set[tuple[str, str, str]] = set()
 
     # -- facts ------------------------------------------------------------------------
 
     def add_node(
-        self, name: str, *, signs: bool, tree: ZoneTree, anchor: TrustAnchor
+        self,
+        name: str,
+        *,
+        signs: bool,
+        tree: ZoneTree,
+        anchor: TrustAnchor,
+        parents: frozenset[str] | None = None,
     ) -> None:
-        """Get to know a node."""
+        """Get to know a node; its parents are those of its tree unless given."""
+        if parents is None:
+            parents = frozenset(endpoint.name for endpoint in tree.upstreams())
         view = CommittedView(
             name,
             signs=signs,
-            parents=frozenset(endpoint.name for endpoint in tree.upstreams()),
+            parents=parents,
             reserved=tree.reserved_names(),
         )
         self._nodes[name] = _Node(view, anchor)
@@ -124,6 +155,23 @@ class Promises:
     def view(self, node: str) -> CommittedView:
         """Return what a node has committed."""
         return self._nodes[node].view
+
+    def back_up(self, node: str) -> Callable[[], None]:
+        """A node's ledger is copied; returns what is to be called when it is restored.
+
+        What was committed since is forgotten then, by the node and by its judge.  What
+        a signer signed since stays signed: it may sign such a request once more, under
+        another serial number, and no number stands for two certificates.
+        """
+        judged = self._nodes[node]
+        copy = judged.view.copy()
+
+        def restore() -> None:
+            for request_id in judged.view.intents.keys() - copy.intents.keys():
+                self._signed.pop((node, request_id), None)
+            judged.view.restore(copy)
+
+        return restore
 
     def node_died(self, node: str) -> None:
         """A process is gone, and every call with it."""
@@ -138,14 +186,12 @@ class Promises:
     def asked(self, node: str, event: CertificateAsked, peer: Peer) -> None:
         """A node was asked for a certificate."""
         asking = _asking(event, peer)
-        if asking is None:
-            return
         judged = self._nodes[node]
         waiting = judged.waiting.setdefault(event.link, {})
         waiting[asking.fingerprint] = asking
         if event.call is not None:
             calls = judged.calls.setdefault(event.link, {})
-            calls[repr(event.call.value)] = asking
+            calls[id(event.call)] = event.call, asking
 
     def committed(self, node: str, writes: tuple[Write, ...]) -> None:
         """A transaction is durable."""
@@ -153,10 +199,13 @@ class Promises:
         for write in writes:
             for promise, detail in view.take(write):
                 self.broken(promise, node, detail)
+            if isinstance(write, AbandonIntent):
+                self._signed.pop((node, write.request_id), None)
         for certificate in view.fresh_certificates():
-            self.one_request_one_certificate(
-                node, certificate.request_id, certificate.serial
-            )
+            if view.signs:
+                self._one_more_signature(node, certificate)
+            else:
+                self.a_relay_holds_what_was_signed(node, certificate)
         for request_id in view.touched_requests():
             self.everything_is_bounded(
                 node, "attempts", len(view.attempts_of(request_id)), ATTEMPTS_MAX
@@ -168,11 +217,19 @@ class Promises:
         """Nobody waits in vain on a connection that nothing happened to."""
         self.broken("no_answer_is_cut_off", who, what)
 
+    def gives_way(self, connection: Hashable) -> None:
+        """A node closes one of the two connections that a member has to it."""
+        self._gave_way.add(connection)
+
+    def gave_way(self, connection: Hashable) -> bool:
+        """Whether a connection was one too many: what was asked on it is asked again."""
+        return connection in self._gave_way
+
     def drained(self, node: str, link: LinkId) -> None:
         """A node closes a connection in order: what it owes on it was sent."""
         owed = self._nodes[node].calls.get(link)
         if owed:
-            names = ", ".join(asking.cn for asking in owed.values())
+            names = ", ".join(asking.cn for _, asking in owed.values())
             self.no_answer_is_cut_off(node, f"closes before the answer for {names}")
 
     # -- 2 ----------------------------------------------------------------------------
@@ -217,11 +274,13 @@ class Promises:
 
     def _answered(self, node: str, command: Answer) -> None:
         calls = self._nodes[node].calls.get(command.link, {})
-        asking = calls.pop(repr(command.call.value), None)
-        result = CertificateResult.parse(command.result)
-        if asking is None:
+        found = calls.pop(id(command.call), None)
+        if found is None:
             self.broken("one_call_one_answer", node, "answers a call nobody made")
-        elif result.status_code == 0:
+            return
+        _, asking = found
+        result = CertificateResult.parse(command.result)
+        if result.status_code == 0:
             self._durable_certificate(node, result.cert)
             self.a_certificate_fits_its_asker(node, asking, result.cert)
         elif result.status_code == 2:
@@ -231,14 +290,41 @@ class Promises:
 
     # -- 3 and 4 ----------------------------------------------------------------------
 
-    def one_request_one_certificate(
-        self, node: str, request_id: str, serial: str
+    def one_request_one_certificate(self, node: str, detail: str) -> None:
+        """A request has one certificate at each of our signers, for ever.
+
+        Signers share no ledger.  Where a fault, or a node that is not ours, takes a
+        request to two of them, each signs once; where nothing goes wrong only one does.
+        """
+        self.broken("one_request_one_certificate", node, detail)
+
+    def _one_more_signature(self, node: str, certificate: CertificateRecord) -> None:
+        request = self.view(node).requests[certificate.request_id]
+        signature = Signature(node, request.request_id, certificate.serial)
+        self.issued.add(request.cn, request.key_id, signature)
+        if not self.one_signature_is_enough:
+            return
+        signed = self.issued.of_request(request.cn, request.key_id, request.request_id)
+        if len(signed) > 1:
+            names = " and ".join(sorted(each.signer for each in signed))
+            self.one_request_one_certificate(
+                node, f"{names} signed {request.cn} although nothing went wrong"
+            )
+
+    def a_relay_holds_what_was_signed(
+        self, node: str, certificate: CertificateRecord
     ) -> None:
-        """A request has one certificate, the same at every node, for ever."""
-        first = self._serials.setdefault(request_id, serial)
-        if first != serial:
-            detail = f"{request_id[:8]} has serial {serial[:8]} beside {first[:8]}"
-            self.broken("one_request_one_certificate", node, detail)
+        """What a relay has, first or surplus, a signer signed for that name and key."""
+        request = self.view(node).requests.get(certificate.request_id)
+        if request is None:
+            return
+        self.a_signer_signed(node, request.cn, request.key_id, certificate.serial)
+
+    def a_signer_signed(self, who: str, cn: str, key_id: str, serial: str) -> None:
+        """A certificate that counts for something comes from a signer."""
+        if not self.issued.was_signed(cn, key_id, serial):
+            detail = f"takes serial {serial[:8]} for {cn}, which no signer signed"
+            self.broken("only_a_parent_changes_an_identity", who, detail)
 
     def no_certificate_without_decision(self, node: str, command: Sign) -> None:
         """The CA key signs what a recorded decision and intent allow, always the same."""
@@ -250,21 +336,35 @@ class Promises:
             self.broken(name, node, f"signs {about} without a recorded intent")
         if command.request_id not in view.decisions:
             self.broken(name, node, f"signs {about} without a recorded decision")
-        if self._signed.setdefault(command.request_id, command.tbs) != command.tbs:
-            self.broken(
-                "one_request_one_certificate", node, f"signs {about} a second way"
-            )
+        signed = self._signed.setdefault((node, command.request_id), command.tbs)
+        if signed != command.tbs:
+            self.one_request_one_certificate(node, f"signs {about} a second way")
 
     # -- 5 ----------------------------------------------------------------------------
 
     def a_refusal_stays_with_its_attempt(self, node: str, asking: Asking) -> None:
         """Only who brought a wrong ticket hears that the ticket is wrong."""
+        if (
+            asking.fingerprint,
+            ticket_digest(asking.ticket),
+        ) in self.lies_about_tickets:
+            self.lies_passed_on += 1
+            return
         if not asking.ticket or self._ticket_is_valid(asking.cn, asking.ticket):
             kind = "a right" if asking.ticket else "no"
             self.broken(
                 "a_refusal_stays_with_its_attempt",
                 node,
                 f"tells {asking.cn} of a wrong ticket, which came with {kind} ticket",
+            )
+
+    def a_flood_refuses_only_itself(self, who: str, *, innocent: bool) -> None:
+        """Whoever never brought a wrong ticket is not refused for the rate of them."""
+        if innocent:
+            self.broken(
+                "a_flood_refuses_only_itself",
+                who,
+                "is refused for wrong tickets that others brought",
             )
 
     def _refused(self, node: str, asking: Asking, result: CertificateResult) -> None:
@@ -284,12 +384,13 @@ class Promises:
         if (pem, asking.cn, asking.key_id) in self._fitting:
             return
         try:
+            certificate = read_pem(pem)
             verify_issued(
-                read_pem(pem),
+                certificate,
                 cn=asking.cn,
                 key_id=asking.key_id,
                 anchor=judged.anchor,
-                at=WallTime(WALL_START + self._timeline.seconds),
+                at=begun(certificate, WallTime(WALL_START + self._timeline.seconds)),
             )
         except PKIError as error:
             self.a_certificate_fits(node, f"gives {asking.cn} a wrong one: {error}")
@@ -377,22 +478,27 @@ class Promises:
             )
 
 
-def _asking(event: CertificateAsked, peer: Peer) -> Asking | None:
-    certificate: x509.Certificate | None = None
+def begun(certificate: x509.Certificate, at: WallTime) -> WallTime:
+    """Return a moment at which a certificate has begun: by its signer's clock it has."""
+    return WallTime(max(at, certificate.not_valid_before_utc.timestamp()))
+
+
+def _asking(event: CertificateAsked, peer: Peer) -> Asking:
+    ticket, has_id = event.params.ticket, event.call is not None
     try:
         if event.params.cert_request:
             certificate = read_pem(event.params.cert_request)
         elif peer.certificate is not None:
             certificate = read_der(peer.certificate)
-        if certificate is None:
-            return None
+        else:
+            return Asking("nobody", "", "", ticket, peer.is_member, has_id)
         return Asking(
             cn=common_name(certificate),
             key_id=key_id(certificate),
             fingerprint=fingerprint(certificate),
-            ticket=event.params.ticket,
+            ticket=ticket,
             member=peer.is_member,
-            has_id=event.call is not None,
+            has_id=has_id,
         )
     except PKIError:
-        return None
+        return Asking("nobody", "", "", ticket, peer.is_member, has_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from icefloe.enrollment.requester import (
     AskParent,
@@ -30,7 +31,38 @@ class Expected(enum.Enum):
 
     SIGNED = "signed"
     REFUSED = "refused"
+    UNSIGNED = "unsigned"
+    """A node on the way that is not ours swallows the refusal: nobody is ever signed,
+    and whoever hears no refusal gives up."""
     ANYHOW = "anyhow"
+
+    def allows(self, how: Expected) -> bool:
+        """Whether a story that was to end like this may end that way."""
+        return (
+            how is self
+            or self is Expected.ANYHOW
+            or (self is Expected.UNSIGNED and how is Expected.REFUSED)
+        )
+
+
+GIVE_UP_SECONDS: Final = 60.0
+"""So long after the faults whoever cannot be told of a refusal goes on asking."""
+
+LIE_SECONDS: Final = 60.0
+"""So long after a rude node was the last time rude its words may still be on the way."""
+
+SECONDS_WITH_A_TICKET: Final = 20.0
+"""Where refusals are swallowed: so long until its user tries another one."""
+
+
+def is_time_to_give_up(
+    world: World, expected: Expected, began_at: float | None
+) -> bool:
+    """Whether somebody who hears no refusal has asked long enough."""
+    if expected is Expected.SIGNED or expected is Expected.REFUSED:
+        return False
+    last = max(world.faults.plan.until, began_at or 0.0)
+    return world.timeline.seconds > last + GIVE_UP_SECONDS
 
 
 class Requesting:
@@ -71,6 +103,8 @@ class CommandPlan:
         remakes: the self-signed certificate is made anew for each ask.
         due: has a certificate of ours that is to be renewed.
         first_call: is to be signed on the first call where no fault is to blame.
+        refusals_come: no node on the way swallows a refusal.
+        lied_to: a rude node may refuse it without reason while faults last.
         name: for the trace and as an address, if it is not `cn`.
     """
 
@@ -83,6 +117,8 @@ class CommandPlan:
     remakes: bool = False
     due: bool = False
     first_call: bool = False
+    refusals_come: bool = True
+    lied_to: bool = False
     name: str = ""
 
 
@@ -98,6 +134,7 @@ class CommandAgent(Requesting):
         self._tickets = list(plan.tickets)
         self._requester: Requester | None = None
         self._remade = 0
+        self._same_ticket_since = 0.0
 
     def begin(self) -> None:
         """Run the command."""
@@ -161,14 +198,37 @@ class CommandAgent(Requesting):
         self.ended = came.value
         if came is Came.SIGNED:
             self._finish(Expected.SIGNED)
-        elif came is Came.REFUSED and not temporary and len(self._tickets) > 1:
-            self._tickets.pop(0)
-            self._again(2.0)
-        elif came is Came.REFUSED and not temporary:
-            self._finish(Expected.REFUSED)
+        elif came is Came.REFUSED and not temporary and not self._is_a_lie():
+            if len(self._tickets) > 1:
+                self._tickets.pop(0)
+                self._again(2.0)
+            else:
+                self._finish(Expected.REFUSED)
+        elif is_time_to_give_up(self._world, self.plan.expected, self.began_at):
+            self._finish(Expected.UNSIGNED)
         else:
+            self._try_another_ticket()
             # The daemon goes on where the command stopped.
             self._again(10.0)
+
+    def _is_a_lie(self) -> bool:
+        """Whether a refusal may be a rude parent's: its user does not believe it."""
+        until = self._world.faults.plan.until + LIE_SECONDS
+        if not self.plan.lied_to or self._world.timeline.seconds > until:
+            return False
+        self._world.counts["exempt.a-refusal-near-a-rude-node-is-not-final"] += 1
+        return True
+
+    def _try_another_ticket(self) -> None:
+        """Where no refusal can come, a user tries the next ticket after a while."""
+        now = self._world.timeline.seconds
+        since = max(self._same_ticket_since, self.began_at or 0.0)
+        if self.plan.refusals_come or now - since < SECONDS_WITH_A_TICKET:
+            return
+        if len(self._tickets) > 1:
+            self._tickets.pop(0)
+            self._same_ticket_since = now
+            self._world.counts["exempt.a-refusal-is-swallowed-by-a-real-relay"] += 1
 
     def _again(self, most: float) -> None:
         pause = self._world.chance.uniform(0.5, most)
@@ -178,11 +238,11 @@ class CommandAgent(Requesting):
         self.finished = True
         self.finished_at = self._world.timeline.seconds
         self._world.note(self.name, f"ends {how.value}")
-        if self.plan.expected not in (how, Expected.ANYHOW):
+        if not self.plan.expected.allows(how):
             self._world.promises.it_finishes(
                 self.name, f"ended {how.value}, not {self.plan.expected.value}"
             )
-        if self.plan.first_call and self._world.faults.plan.is_harmless:
+        if self.plan.first_call and self._world.promises.nothing_goes_wrong:
             self._world.promises.the_first_call_is_the_last(self.name, self.asks)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from dataclasses import dataclass
+from random import Random
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Self
 
-from icefloe.simulation.cast import Stage, set_up
+from icefloe.simulation.cast import Stage, drawn_kinds, set_up
 from icefloe.simulation.cluster import Cluster, drawn
 from icefloe.simulation.faults import FaultPlan
 from icefloe.simulation.process import Process
-from icefloe.simulation.report import Report, Summary
+from icefloe.simulation.reached import played, struck
+from icefloe.simulation.report import Report, Summary, Violation
+from icefloe.simulation.spells import Spells
+from icefloe.simulation.timeline import Chooser
 from icefloe.simulation.world import World
 
 LIVENESS_SECONDS: Final = 180.0
@@ -25,6 +29,47 @@ QUIET_SECONDS: Final = 100.0
 """So long after that nothing is remembered any more that need not be: longer than any
 hold and any silence."""
 
+CALLS_EACH: Final = 3
+"""So many calls for one attempt may be without an answer, as `upstream.CALLS_MAX`."""
+
+REMINDERS_EACH: Final = 24
+"""A real parent is asked every second, and each ask leaves a reminder of its silence
+for 15 s; besides those there are the reminders of who waits."""
+
+HELD_EACH: Final = 6
+"""So often one connection may wait for one attempt: a relay of ours is held for 60 s,
+and asks again after 17; then it waits without a call, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """All that a history follows from, as data.
+
+    Attributes:
+        seed: what is left to chance follows from it.
+        faults: what goes wrong.
+        cluster: the nodes.
+        kinds: who wants what, of `cast.KINDS`.
+        varied: the details of the cast are drawn too: who begins when, who asks whom,
+            whose clock is off; plain ones otherwise.
+    """
+
+    seed: int
+    faults: FaultPlan
+    cluster: Cluster
+    kinds: tuple[str, ...]
+    varied: bool = True
+
+    @classmethod
+    def drawn(cls, seed: int) -> Self:
+        """Draw everything from a seed."""
+        return cls(
+            seed,
+            FaultPlan.drawn(_chance(seed, "faults")),
+            drawn(_chance(seed, "cluster")),
+            drawn_kinds(_chance(seed, "kinds")),
+        )
+
 
 def simulate(
     seed: int,
@@ -32,6 +77,7 @@ def simulate(
     faults: FaultPlan | None = None,
     cluster: Cluster | None = None,
     kinds: Sequence[str] | None = None,
+    varied: bool | None = None,
 ) -> Report:
     """Live through one history.
 
@@ -40,15 +86,35 @@ def simulate(
         faults: what goes wrong; None draws that too.
         cluster: the nodes; None draws them.
         kinds: who wants what, of `cast.KINDS`; None draws that.
+        varied: see `Script`; None: if the kinds are drawn.
 
     Returns:
         What happened; the same arguments give the same history.
     """
-    world = World(seed, faults)
-    if cluster is None:
-        cluster = drawn(world.chance)
-    stage = set_up(world, cluster, kinds)
-    history = _History(world, cluster, stage)
+    chosen = Script.drawn(seed)
+    script = Script(
+        seed,
+        faults if faults is not None else chosen.faults,
+        cluster if cluster is not None else chosen.cluster,
+        tuple(kinds) if kinds is not None else chosen.kinds,
+        varied if varied is not None else kinds is None,
+    )
+    return play(script)
+
+
+def play(
+    script: Script, *, traced: bool = True, chooser: Chooser | None = None
+) -> Report:
+    """Live through the history of a script.
+
+    Args:
+        script: all that it follows from.
+        traced: keep a line for each thing that happened.  It changes nothing else.
+        chooser: decides the order of what happens at once (see `orders`).
+    """
+    world = World(script.seed, script.faults, traced=traced, chooser=chooser)
+    stage = set_up(world, script.cluster, script.kinds, varied=script.varied)
+    history = _History(world, script, stage)
     history.run()
     return history.report()
 
@@ -56,7 +122,7 @@ def simulate(
 def run_seeds(
     seeds: Iterable[int], *, progress: Callable[[Report], None] | None = None
 ) -> Summary:
-    """Live through many histories.
+    """Live through many histories; one that breaks a promise is told.
 
     Args:
         seeds: of each.
@@ -64,36 +130,73 @@ def run_seeds(
     """
     summary = Summary()
     for seed in seeds:
-        report = simulate(seed)
+        report = _lived(seed, traced=False)
+        if not report.kept and not summary.failed:
+            report = _lived(seed, traced=True)
         summary.add(report)
         if progress is not None:
             progress(report)
     return summary
 
 
+def _lived(seed: int, *, traced: bool) -> Report:
+    """Live through a seed; what breaks the simulator is told like a broken promise."""
+    try:
+        return play(Script.drawn(seed), traced=traced)
+    except Exception as error:  # noqa: BLE001 - the other seeds are to be told, too
+        told = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
+        broken = Violation("the_simulator_holds", 0.0, "simulator", told)
+        return Report(seed=seed, violations=(broken,), figures={})
+
+
+def _chance(seed: int, what: str) -> Random:
+    """Return a source of chance for one part, so that another part may be changed."""
+    return Random(f"{seed} {what}")  # noqa: S311 - to be repeated is what it is for
+
+
+TRACEBACK_CHARACTERS: Final = 2_000
+
+STEPS_MAX: Final = 100_000
+"""More than ten times what any drawn history takes: somebody asks for ever."""
+
+
 class _History:
     """One world from its beginning to its end."""
 
-    def __init__(self, world: World, cluster: Cluster, stage: Stage) -> None:
+    def __init__(self, world: World, script: Script, stage: Stage) -> None:
         self._world = world
-        self._cluster = cluster
+        self._cluster = script.cluster
+        self._kinds = script.kinds
         self._stage = stage
+        self._patience = LIVENESS_SECONDS + stage.patience_seconds
         self._boundaries: dict[str, int] = {}
         self._commits: dict[str, int] = {}
         self._chunks = 0
-        self._plan_separations()
+        Spells(
+            world,
+            stage.machines,
+            dials=script.cluster.dials,
+            asks=[
+                (requesting.name, parent)
+                for requesting in stage.requesting
+                for parent in script.cluster.bottom
+            ],
+        )
 
     def run(self) -> None:
         timeline = self._world.timeline
-        while not self._all_finished():
-            last = max([self._world.faults.plan.until, *self._decisions()])
-            if timeline.seconds >= last + LIVENESS_SECONDS:
+        while not self._is_over():
+            last = max([self._world.faults.plan.over_at, *self._decisions()])
+            if timeline.seconds >= last + self._patience:
                 break
-            timeline.run_until(last + LIVENESS_SECONDS, done=self._all_finished)
+            timeline.run_until(last + self._patience, done=self._is_over)
         self._judge_liveness()
         self._count_boundaries()
         self._world.faults.stop()
-        timeline.run_until(timeline.seconds + QUIET_SECONDS)
+        timeline.run_until(timeline.seconds + QUIET_SECONDS, done=self._goes_in_circles)
+        if self._goes_in_circles():
+            detail = f"does not come to rest in {timeline.steps:,} steps"
+            self._world.promises.it_finishes("the cluster", detail)
         self._judge_rest()
 
     def report(self) -> Report:
@@ -105,11 +208,18 @@ class _History:
             boundaries=MappingProxyType(self._boundaries),
             commits=MappingProxyType(self._commits),
             chunks=self._chunks,
+            strikes=tuple(world.faults.struck),
             trace=tuple(world.trace),
             trace_hash=world.trace_hash(),
         )
 
     # -- the end ------------------------------------------------------------------------
+
+    def _is_over(self) -> bool:
+        return self._all_finished() or self._goes_in_circles()
+
+    def _goes_in_circles(self) -> bool:
+        return self._world.timeline.steps > STEPS_MAX
 
     def _all_finished(self) -> bool:
         return all(requesting.finished for requesting in self._stage.requesting)
@@ -144,44 +254,17 @@ class _History:
 
     def _judge_memory(self, name: str, process: Process) -> None:
         promises, census = self._world.promises, process.core.census()
-        announced = sum(link.announced for link in process.links.values())
+        announced = process.announced
         open_attempts = len(promises.view(name).open_attempts())
         for what, count, most in (
             ("links", census.links, announced),
             ("events waiting", len(process.queue), 0),
             ("errands", census.errands, open_attempts),
-            ("asks", census.asks, open_attempts),
-            ("waiters", census.waiters, open_attempts * max(announced, 1)),
-            ("reminders", census.reminders, 128 + 8 * open_attempts),
+            ("asks", census.asks, open_attempts * CALLS_EACH),
+            ("waiters", census.waiters, open_attempts * max(announced, 1) * HELD_EACH),
+            ("reminders", census.reminders, 128 + REMINDERS_EACH * open_attempts),
         ):
             promises.everything_is_bounded(name, what, count, most)
-
-    # -- faults ---------------------------------------------------------------------------
-
-    def _plan_separations(self) -> None:
-        plan, chance = self._world.faults.plan, self._world.chance
-        pairs = [
-            (parent, child)
-            for above, below in itertools.pairwise(self._cluster.zones)
-            for parent in above.endpoints
-            for child in below.endpoints
-        ]
-        if not plan.away_every or not pairs:
-            return
-        at = chance.expovariate(1.0 / plan.away_every)
-        while at < plan.until:
-            pair = chance.choice(pairs)
-            seconds = min(chance.uniform(0.5, plan.away_seconds), plan.until - at)
-            self._world.timeline.at(at, partial(self._separate, pair, seconds))
-            at += chance.expovariate(1.0 / plan.away_every)
-
-    def _separate(self, pair: tuple[str, str], seconds: float) -> None:
-        if self._world.faults.active:
-            self._world.faults.counts["separated"] += 1
-            self._world.note(
-                "network", f"{pair[0]} and {pair[1]} cannot reach each other"
-            )
-            self._world.network.separate(*pair, seconds)
 
     # -- figures --------------------------------------------------------------------------
 
@@ -194,13 +277,16 @@ class _History:
         figures["connections"] = world.network.connections_made
         figures["virtual seconds"] = int(world.timeline.seconds)
         figures["harmless"] = int(world.faults.plan.is_harmless)
-        for name, count in world.counts.items():
-            figures[name] = count
-        for name, count in world.faults.counts.items():
-            figures[f"fault.{name}"] = count
+        figures.update(world.counts)
+        passed_on = world.promises.lies_passed_on
+        figures["exempt.a-lie-about-a-ticket-is-passed-on"] = passed_on
+        figures.update(world.reached.named())
+        for kind, count in world.faults.counts.items():
+            figures[struck(kind)] = count
+        for kind in self._kinds:
+            figures[played(kind)] += 1
         for machine in self._stage.machines:
-            for state in world.promises.view(machine.name).states_reached:
-                figures[f"state.{state.value}"] += 1
+            figures.update(world.promises.view(machine.name).reached)
         for each in self._stage.requesting:
             figures[f"ended.{each.ended}"] += 1
         late = [
@@ -208,6 +294,6 @@ class _History:
             for each in self._stage.requesting
             if each.finished_at is not None
         ]
-        named: dict[str, float] = dict(sorted(figures.items()))
+        named: dict[str, float] = dict(figures)
         named["max.seconds to finish after the faults"] = max(late, default=0.0)
         return named

@@ -7,11 +7,20 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
+from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import Write
 from icefloe.simulation.faults import FaultPlan, Faults
+from icefloe.simulation.identities import read_pem
 from icefloe.simulation.network import Network
 from icefloe.simulation.promises import Promises
-from icefloe.simulation.timeline import SimulatedClock, SimulatedEntropy, Timeline
+from icefloe.simulation.reached import Reached
+from icefloe.simulation.timeline import (
+    WALL_START,
+    Chooser,
+    SimulatedClock,
+    SimulatedEntropy,
+    Timeline,
+)
 
 SECRET = "s3cr3t"  # noqa: S105 - a mark by which a leaked ticket is seen
 """Every ticket of a simulated world contains this."""
@@ -44,32 +53,73 @@ class World:
         promises: the judge.
         entropy: chance, as production code draws it.
         counts: what happened, by name.
+        reached: which events and commands there were.
         trace: a line for each thing that happened.
         on_commit: told what a node has committed.
+        brought_wrong_tickets: addresses of those who ever did.
     """
 
-    def __init__(self, seed: int, plan: FaultPlan | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        plan: FaultPlan,
+        *,
+        traced: bool = True,
+        chooser: Chooser | None = None,
+    ) -> None:
         """Make the ground; nothing stands on it yet."""
         self.seed = seed
         # Chance for a simulation: to be repeated is what it is for.
         self.chance = Random(seed)  # noqa: S311
-        self.timeline = Timeline()
-        self.faults = Faults(
-            plan if plan is not None else FaultPlan.drawn(self.chance),
-            self.chance,
-            self.timeline,
-        )
+        self.timeline = Timeline(chooser)
+        self.faults = Faults(plan, self.chance, self.timeline)
         self.network = Network(self.timeline, self.chance, self.faults)
         self.entropy = SimulatedEntropy(self.chance)
         self.counts: Counter[str] = Counter()
+        self.reached = Reached()
         self.trace: list[str] = []
+        self._traced = traced
+        self.brought_wrong_tickets: set[str] = set()
         self.on_commit: list[Callable[[str, tuple[Write, ...]], None]] = []
         self.promises = Promises(self.timeline, ticket_is_valid, SECRET)
 
     def clock(self, *, skewed: bool) -> SimulatedClock:
         """Return a machine's clock, up to half a minute off when skewed."""
-        skew = self.chance.uniform(-30.0, 30.0) if skewed else 0.0
+        skew = 0.0
+        if skewed:
+            skew = self.chance.uniform(-30.0, 30.0)
+            self.faults.counts["clock-skew"] += 1
         return SimulatedClock(self.timeline, skew_seconds=skew)
+
+    def now(self) -> WallTime:
+        """Return the true date."""
+        return WallTime(WALL_START + self.timeline.seconds)
+
+    def is_early(self, pem: str) -> bool:
+        """Whether a certificate is not valid yet because a signer's clock was ahead.
+
+        Nobody believes it before its time; its signer, once its clock is right, does not
+        either, and signs one that is valid.
+        """
+        if not self.faults.counts["clock-forward"]:
+            return False
+        begins = read_pem(pem).not_valid_before_utc.timestamp()
+        early = begins > self.now()
+        self.counts["exempt.certificate-of-a-clock-ahead"] += early
+        return early
+
+    @property
+    def reasons_to_sign_again(self) -> int:
+        """How often a node had a reason to believe that a certificate is no good.
+
+        Behind a clock that was set back it is not valid yet, and who shows it is asking
+        for one: it gets one that is valid now.  The same holds when a clock that was
+        ahead is set right.  A signer whose ledger is an older copy
+        does not know that it has signed.
+        """
+        counts = self.faults.counts
+        steps = counts["clock-backward"] + counts["clock-forward"]
+        return steps + counts["restored"]
 
     def committed(self, node: str, writes: tuple[Write, ...]) -> None:
         """A node's transaction is durable: the judge looks first, then the others."""
@@ -79,7 +129,8 @@ class World:
 
     def note(self, who: str, what: str) -> None:
         """Write a line of the history."""
-        self.trace.append(f"{self.timeline.seconds:9.3f}  {who}: {what}")
+        if self._traced:
+            self.trace.append(f"{self.timeline.seconds:9.3f}  {who}: {what}")
 
     def trace_hash(self) -> str:
         """Digest the history."""
