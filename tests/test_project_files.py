@@ -22,6 +22,10 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/differences.md",
     "docs/glossary.md",
+    "docs/limits.md",
+    "docs/security.md",
+    "docs/simulator.md",
+    "docs/testing.md",
 )
 TEXT_SUFFIXES = {".md", ".py", ".toml", ".txt", ".in", ".sh", ".conf", ".json", ""}
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:|#)([^)#\s]+)")
@@ -130,7 +134,7 @@ def test_nothing_in_the_tree_points_outside_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["venv", "demo", "test", "lint", "format", "lock", "clean"]
+    "verb", ["venv", "demo", "test", "chaos", "fuzz", "lint", "format", "lock", "clean"]
 )
 def test_make_help_names_every_verb(verb: str) -> None:
     shown = subprocess.run(

@@ -2,6 +2,7 @@
 
 LabError
 ├── CrowdInvalid       the agents cannot be made of what was given
+├── FloodFailed        the flood beside a measurement did not come about
 └── ProcessFailed      a process that the lab started did not do its part
 """
 
@@ -16,6 +17,10 @@ class LabError(IcefloeError):
 
 class CrowdInvalid(LabError):
     """The agents of a storm cannot be made: a bad name, salt or tickets file."""
+
+
+class FloodFailed(LabError):
+    """The process that makes a flood ended, or did not answer in time."""
 
 
 class ProcessFailed(LabError):

@@ -51,8 +51,7 @@ from icefloe.node.tls.listener import Admission, Listener
 from icefloe.node.tls.transport import TLSStream
 from icefloe.node.tls.verdict import EndpointExpected
 from icefloe.pki import certificates
-from icefloe.pki.certificates import is_self_issued, load_der
-from icefloe.pki.errors import PKIError
+from icefloe.pki.certificates import load_der, root_among
 from icefloe.storage.files import remove_file, write_file
 from icefloe.wire.catalogue import REQUEST_CERTIFICATE, UPDATE_CERTIFICATE
 from icefloe.wire.jsonrpc import (
@@ -174,7 +173,7 @@ class HabitualDaemon:
                 verified=facts.verified,
                 address=f"{facts.address}:{facts.port}",
                 expected_name=expected,
-                presented_root_der=_root_in(facts.chain),
+                presented_root_der=root_among(facts.chain),
             )
         except PeerRejected as error:
             self._log.log(Level.WARNING, "peer rejected", detail=str(error))
@@ -408,17 +407,6 @@ def _on_link(
             link.close_cut()
         case CloseAt():
             link.close_at(effect.mono)
-
-
-def _root_in(chain: tuple[bytes, ...]) -> bytes | None:
-    """Return the self-signed certificate that a peer sent along, DER."""
-    for der in chain:
-        try:
-            if is_self_issued(load_der(der)):
-                return der
-        except PKIError:
-            continue
-    return None
 
 
 def _pem(der: bytes | None) -> str:

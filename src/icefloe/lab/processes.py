@@ -105,7 +105,7 @@ class LoggingDaemon:
 
     def events(self, **wanted: Any) -> list[dict[str, Any]]:
         """Return what it has logged with these fields, oldest first."""
-        found = (_event(line) for line in self.log.read_bytes().splitlines())
+        found = (logged_event(line) for line in self.log.read_bytes().splitlines())
         return [event for event in found if wanted.items() <= event.items()]
 
     async def wait_for(self, **wanted: Any) -> dict[str, Any]:
@@ -171,7 +171,32 @@ def interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _event(line: bytes) -> dict[str, Any]:
+@contextlib.contextmanager
+def cancelled_by_signals() -> Iterator[None]:
+    """Let Ctrl-C, a request to end and a closing terminal cancel the current task.
+
+    Once: what is cancelled then cleans up undisturbed.  For who runs tasks beside the
+    current one: an exception out of nowhere, as of `interruptible`, would hit any.
+    """
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def cancel() -> None:
+        if not task.cancelling():
+            task.cancel()
+
+    for number in numbers:
+        loop.add_signal_handler(number, cancel)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def logged_event(line: bytes) -> dict[str, Any]:
+    """Return the event of a line of a log in JSON; empty when it is something else."""
     try:
         found = msgspec.json.decode(line)
     except msgspec.DecodeError:

@@ -63,22 +63,30 @@ class Actor:
         root: Where its files are.
         port: Where it listens.
         habits: The release whose habits it has; None for Icefloe's own.
+        host: The address of loopback where it listens.
     """
 
     name: str
     root: Path
     port: int
     habits: str | None = None
+    host: str = HOST
 
     @classmethod
     def on_disk(
-        cls, name: str, root: Path, *, port: int, habits: str | None = None
+        cls,
+        name: str,
+        root: Path,
+        *,
+        port: int,
+        habits: str | None = None,
+        host: str = HOST,
     ) -> Actor:
         """Make its empty directories below `root`.
 
         The owner of a data directory is who the node's files will belong to.
         """
-        made = cls(name=name, root=root / name, port=port, habits=habits)
+        made = cls(name=name, root=root / name, port=port, habits=habits, host=host)
         made.directories.data_dir.mkdir(parents=True)
         made.directories.config_dir.mkdir()
         return made
@@ -93,12 +101,12 @@ class Actor:
     @property
     def address(self) -> ParentAddress:
         """Where it is asked."""
-        return ParentAddress(host=HOST, port=self.port)
+        return ParentAddress(host=self.host, port=self.port)
 
     @property
     def listens(self) -> str:
         """The same, as options take it."""
-        return f"{HOST},{self.port}"
+        return f"{self.host},{self.port}"
 
     @property
     def certificate(self) -> Path:
