@@ -31,6 +31,7 @@ from icefloe.enrollment.core import EnrollmentCore
 from icefloe.enrollment.events import CallId, LinkId
 from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.enrollment.model import RequestState
+from icefloe.enrollment.reasons import Reason
 from icefloe.enrollment.settings import OwnIdentity
 from icefloe.enrollment.waiters import Waiter, Waiters
 from icefloe.pki.certificates import fingerprint, to_pem
@@ -159,6 +160,23 @@ def test_a_strangers_ticket_does_not_keep_the_owner_back() -> None:
     bench.ask(stranger, given=WRONG, posting=REQUEST)
     ordered = bench.ask(bench.stranger(REQUEST), call="c2")
     assert only(cmd.Ask, ordered).params.ticket == ""
+
+
+def test_a_stranger_whose_place_the_owner_takes_is_not_told_that_it_is_kept() -> None:
+    """It heard "pending" about an attempt that the ledger had forgotten."""
+    bench = relay()
+    bench.parent()
+    for number in range(bench.settings.limits.attempts_per_source):
+        stranger = bench.stranger(request_certificate("stranger", 3 + number))
+        bench.ask(stranger, given=str(number) * 40, posting=REQUEST, call=number)
+        bench.pass_time(1)
+    before = bench.attempts()
+    ordered = bench.ask(bench.stranger(REQUEST), given=ticket_for(), call="owner")
+    told = only(cmd.Answer, ordered)
+    assert (told.call.value, result_of(told).reason) == (0, "limit")
+    assert [a for a in before if a not in bench.attempts()] == before[:1]
+    later = [c for c in bench.pass_time(60) if isinstance(c, cmd.Answer)]
+    assert [c.call.value for c in later] == [1, 2, 3, "owner"]
 
 
 def test_a_clock_that_is_set_back_keeps_nobody_back() -> None:
@@ -381,3 +399,79 @@ def test_another_certificate_of_a_known_serial_number_gives_nothing_out() -> Non
     twin = issued_certificate(serial=502, days_left=390)
     ordered = bench.answer_ask(only(cmd.Ask, again), signed_result(twin))
     assert none_of(cmd.Answer, ordered)
+
+
+def test_nobody_is_pushed_the_certificate_that_it_shows_already() -> None:
+    """Seed 6774: by the relay's clock it had not begun; then the clock was set right."""
+    bench = relay()
+    parent = bench.parent()
+    right, issued = bench.now, issued_certificate()
+    bench.now = replace(right, wall=WallTime(right.wall - 31 * DAY))
+    daemon = bench.stranger(issued)
+    bench.ask(daemon, call=None)
+    waiting = bench.stranger(REQUEST)
+    bench.ask(waiting, call=None)
+    bench.now = right
+    ordered = bench.update(parent, issued, request=fingerprint(REQUEST))
+    assert only(cmd.Push, ordered).link == waiting
+    # It comes again, and is told that there is nothing to do.
+    assert only(cmd.Drain, ordered).link == daemon
+
+
+def test_what_a_stranger_left_behind_is_not_asked_for_ever() -> None:
+    """Seed 2605: the parent held each ask longer than the relay bears its silence.
+
+    One call was always under way, so "pending" never counted, and the stranger's wrong
+    ticket stayed fresh at the parent, where the owner's asking stood back behind it.
+    """
+    bench = relay()
+    parent = bench.parent(icefloe=True)
+    owner = bench.stranger(REQUEST)
+    own = only(cmd.Ask, bench.ask(owner))
+    bench.answer_ask(own, pending_result())
+    stranger = bench.stranger(request_certificate("stranger", 2))
+    posted = bench.ask(stranger, given=WRONG, posting=REQUEST, call="c2")
+    first = only(cmd.Ask, posted)
+    bench.tell(ev.LinkDown(stranger, clean=True))
+    again = [
+        command
+        for command in bench.pass_time(16)
+        if isinstance(command, cmd.Ask) and command.params.ticket
+    ]
+    assert [ask.link for ask in again] == [parent]
+    bench.answer_ask(first, pending_result())
+    later = [c for c in bench.pass_time(60) if isinstance(c, cmd.Ask)]
+    assert later
+    assert not any(ask.params.ticket for ask in later)
+
+
+def test_what_somebody_waits_for_is_asked_on_when_an_overtaken_call_is_answered() -> (
+    None
+):
+    """Beside seed 2605: who waits is not left when the parent's hold has ended."""
+    bench = relay()
+    bench.parent(icefloe=True)
+    bench.ask(bench.stranger(REQUEST), given=ticket_for(), call=None)
+    first = only(cmd.Ask, bench.said)
+    only(cmd.Ask, bench.pass_time(16))
+    bench.answer_ask(first, pending_result())
+    assert any(isinstance(each, cmd.Ask) for each in bench.pass_time(60))
+
+
+def test_two_calls_with_one_id_hear_each_of_its_own_ticket() -> None:
+    """Seeds 3410 and 6629: on the wire they look alike, so the objects must not mix."""
+    bench = signer()
+    bench.hold_work = True
+    child = bench.child()
+    without, wrong = CallId("one"), CallId("one")
+    said = []
+    for call, given in ((wrong, WRONG), (without, "")):
+        params = RequestCertificate(ticket=given, cert_request=to_pem(REQUEST))
+        said += bench.tell(ev.CertificateAsked(child, call, params))
+    check = only(cmd.CheckTicket, said)
+    pending = only(cmd.Answer, said)
+    assert pending.call is without
+    verdict = ev.TicketChecked(check.attempt_id, valid=False)
+    refused = only(cmd.Answer, bench.tell(verdict))
+    assert refused.call is wrong
+    assert result_of(refused).reason == Reason.WRONG_TICKET.value

@@ -45,11 +45,18 @@ class Responder:
     def give_certificate(
         self, turn: Turn, waiters: Iterable[Waiter], record: CertificateRecord
     ) -> None:
-        """Hand out the certificate: a result to a call, a push to the others."""
+        """Hand out the certificate: a result to a call, a push to the others.
+
+        Not a push of what its owner shows already: while this node's clock was behind,
+        a valid certificate was not one. Its connection ends; it comes again, as what it
+        is.
+        """
         cert_pem = to_pem(x509.load_der_x509_certificate(record.certificate))
         ca_pem = self._ca_pem()
         facts = self._facts(turn, record.request_id)
         for waiter in waiters:
+            state = self._links.get(waiter.link)
+            has_it = state is not None and state.peer.certificate == record.certificate
             if waiter.call is not None:
                 result = CertificateResult(
                     status_code=SIGNED,
@@ -60,7 +67,7 @@ class Responder:
                     icefloe=facts,
                 )
                 self._answer(turn, waiter.link, waiter.call, result)
-            else:
+            elif not has_it:
                 update = UpdateCertificate(
                     cert=cert_pem,
                     ca=ca_pem,
@@ -68,11 +75,10 @@ class Responder:
                     status_code=SIGNED,
                 )
                 turn.order(Push(waiter.link, update))
-            state = self._links.get(waiter.link)
             if state is not None:
                 state.answered.add(record.request_id)
             # A daemon that was pushed to closes by itself, with its new identity.
-            self._finish(turn, waiter, drain=waiter.call is not None)
+            self._finish(turn, waiter, drain=waiter.call is not None or has_it)
 
     def refuse(self, turn: Turn, waiters: Iterable[Waiter], refusal: Refusal) -> None:
         """Tell waiters that their attempt was refused, with the reason.

@@ -20,6 +20,9 @@ LinkId = NewType("LinkId", int)
 class CallId:
     """The JSON-RPC id a requester gave; absent means it asked without one.
 
+    A peer may give two calls one value. They are told apart by the object, which
+    goes from the asking into its answer and is never made anew.
+
     Attributes:
         value: any JSON value.
     """

@@ -173,6 +173,14 @@ def declined(node_name: str, request: RequestRecord) -> Refusal:
     return _declined(node_name, request)
 
 
+def full(node_name: str) -> Refusal:
+    """Word the refusal of an attempt that there is no room for."""
+    text = (
+        f"{node_name} keeps too many unfinished certificate requests; ask again later."
+    )
+    return _refusal(node_name, Reason.LIMIT, text, retry_after=60.0)
+
+
 # -- which certificate ------------------------------------------------------------
 
 
@@ -327,7 +335,7 @@ def _new_request(asking: _Asking, renews: str) -> RequestRecord:
     looked_at = settings.checks_tickets or not settings.signs
     preferred = asking.link.member or (looked_at and bool(asking.params.ticket))
     if is_full(turn, settings.limits, preferred=preferred):
-        raise Turned(_full(settings.node_name))
+        raise Turned(full(settings.node_name))
     if asking.quotas.is_full(turn, asking.asker, settings.limits):
         raise Turned(_share_full(settings.node_name, asking.asker))
     record = RequestRecord(
@@ -434,7 +442,7 @@ def _evict(asking: _Asking, attempts: Sequence[AttemptRecord]) -> None:
                 asking.turn.forget_attempt(candidate)
                 return
     # All of them are waited for: so many tickets at once for one certificate.
-    raise Turned(_full(asking.node_name), is_failure=not asking.asker.member)
+    raise Turned(full(asking.node_name), is_failure=not asking.asker.member)
 
 
 def _crowd_of(attempt: AttemptRecord) -> tuple[str, str]:
@@ -459,11 +467,6 @@ def _declined(name: str, request: RequestRecord) -> Refusal:
         f"administrator on {name}. It can be restored there (ca restore)."
     )
     return _refusal(name, Reason.DECLINED, text)
-
-
-def _full(name: str) -> Refusal:
-    text = f"{name} keeps too many unfinished certificate requests; ask again later."
-    return _refusal(name, Reason.LIMIT, text, retry_after=60.0)
 
 
 def _share_full(name: str, asker: Asker) -> Refusal:

@@ -14,7 +14,7 @@ from icefloe.enrollment.answers import Responder, silent_until
 from icefloe.enrollment.commands import Hold, Level
 from icefloe.enrollment.events import CallId, CertificateAsked
 from icefloe.enrollment.failures import Asker, Failures, over_rate
-from icefloe.enrollment.intake import Intake, Turned, take_in
+from icefloe.enrollment.intake import Intake, Turned, full, take_in
 from icefloe.enrollment.links import Links, LinkState
 from icefloe.enrollment.model import (
     AttemptRecord,
@@ -76,6 +76,7 @@ class Reception:
                 self._failures.was_unusable(turn, asker)
             self._turn_away(turn, link, event.call, turned.refusal)
             return
+        self._tell_displaced(turn, intake.request)
         found = intake.found
         waiter = self._waiter(turn, link, event, intake.request, intake.fingerprint)
         if isinstance(found, CertificateRecord):
@@ -163,6 +164,12 @@ class Reception:
         )
         if call is not None:
             self._responder.refuse_call(turn, link.link, call, refusal)
+
+    def _tell_displaced(self, turn: Turn, request: RequestRecord) -> None:
+        """Whoever waited for what made room must not hear that it is kept."""
+        for attempt_id in turn.forgotten:
+            waiters = self._waiters.of_attempt(request.request_id, attempt_id)
+            self._responder.refuse(turn, waiters, full(self.settings.node_name))
 
     # -- waiting --------------------------------------------------------------------
 

@@ -438,6 +438,10 @@ class Relay:
         if self._upstream.undecided(
             turn, call, attempt, pause=pause, at_least=at_least
         ):
+            if answered and self._upstream.asks_only(attempt.attempt_id, link.link):
+                # Held longer than we bear silence: it was asked once more meanwhile.
+                attempt = turn.settle_attempt(attempt, AttemptState.PENDING)
+                self._end_if_idle(turn, request, attempt)
             return
         if answered:
             attempt = turn.settle_attempt(attempt, AttemptState.PENDING)
@@ -455,6 +459,15 @@ class Relay:
                 reason=Reason(reason) if for_person else Reason.PARENT_PENDING,
                 text=text if link.icefloe and text else _pending_text(link, request),
             )
+        self._end_if_idle(turn, request, attempt)
+
+    def _end_if_idle(
+        self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
+    ) -> None:
+        """An undecided attempt that nobody waits for, nor stands for all, is left.
+
+        Asked on and on it would stay fresh at the parent, and keep the owner's back.
+        """
         still = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
         standing = self._standing(turn, turn.attempts(request.request_id))
         is_standing = standing is not None and standing.attempt_id == attempt.attempt_id

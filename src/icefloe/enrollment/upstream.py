@@ -174,6 +174,13 @@ class Upstream:
             return None
         return errand.attempt_id
 
+    def asks_only(self, attempt_id: str, link: LinkId) -> bool:
+        """Whether an attempt is under way at this parent and no other is left to ask."""
+        errand = self._errands.get(attempt_id)
+        if errand is None or self._choose(errand) is not None:
+            return False
+        return all(on == link for on in errand.waiting_on.values())
+
     def undecided(
         self,
         turn: Turn,

@@ -90,6 +90,7 @@ class CommittedView:
         self._fresh: list[CertificateRecord] = []
         self._surplus: list[bytes] = []
         self._touched: set[str] = set()
+        self._parted: dict[str, AttemptRecord] = {}
         self.reached: Counter[str] = Counter()
         self._refused: set[str] = set()
         self._known_keys: dict[str, str] = {}
@@ -114,10 +115,21 @@ class CommittedView:
         """Return the ids of a request's attempts."""
         return self._attempts_of.get(request_id, set())
 
+    def attempt(self, attempt_id: str) -> AttemptRecord | None:
+        """Return an attempt that may be spoken of now.
+
+        It stands in the ledger, or the transaction whose commands are carried out now
+        forgot it.  A transaction keeps a whole batch of turns: one of them records
+        a refusal and tells it, a later one forgets that attempt to make room for
+        another one.  What is told was recorded all the same, and is told after the
+        commit.  From the next batch on (`all_was_said`) it may not be spoken of.
+        """
+        return self.attempts.get(attempt_id) or self._parted.get(attempt_id)
+
     def attempt_of(self, presented: str, digest: str) -> AttemptRecord | None:
-        """Return the attempt with a fingerprint and a ticket's digest, the last one."""
+        """Return what may be said of a fingerprint and a ticket's digest, the last."""
         found = None
-        for attempt in self.attempts.values():
+        for attempt in (*self._parted.values(), *self.attempts.values()):
             if (attempt.fingerprint, attempt.ticket_digest) == (presented, digest):
                 found = attempt
         return found
@@ -152,6 +164,10 @@ class CommittedView:
         return iter(sorted(touched))
 
     # -- writes -------------------------------------------------------------------------
+
+    def all_was_said(self) -> None:
+        """Another batch begins: what was forgotten before may not be spoken of."""
+        self._parted = {}
 
     def take(self, write: Write) -> list[Fault]:
         """Take a committed write; returns what is wrong with it."""
@@ -295,10 +311,12 @@ class CommittedView:
     def _forget_request(self, request_id: str) -> None:
         self.requests.pop(request_id, None)
         self.decisions.pop(request_id, None)
-        for attempt_id in self._attempts_of.pop(request_id, set()):
-            self.attempts.pop(attempt_id, None)
+        for attempt_id in self._attempts_of.get(request_id, set()).copy():
+            self._forget_attempt(attempt_id)
+        self._attempts_of.pop(request_id, None)
 
     def _forget_attempt(self, attempt_id: str) -> None:
         attempt = self.attempts.pop(attempt_id, None)
         if attempt is not None:
+            self._parted[attempt_id] = attempt
             self._attempts_of[attempt.request_id].discard(attempt_id)

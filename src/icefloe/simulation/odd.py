@@ -65,6 +65,7 @@ class Oddity:
             itself.
         signs: some of what it asks is to be signed; else a certificate is a bug.
         never: a reason it must never hear, or None.
+        stays: it comes back to the same node, where it is counted; else to each in turn.
     """
 
     shown: Identity | None
@@ -74,6 +75,7 @@ class Oddity:
     everywhere: bool = True
     signs: bool = False
     never: Reason | None = None
+    stays: bool = False
 
 
 ODD_KINDS: Final = (
@@ -140,6 +142,9 @@ def _greedy(kind: str, cn: str, key_number: int) -> Oddity:
             ],
             at_once=AT_ONCE,
             due=Reason.TOO_MANY_WRONG_TICKETS,
+            # Each node counts for itself. Whoever is answered all at once has served its
+            # connection and comes again; by turns at two nodes, it is slow enough for both.
+            stays=True,
         )
     if kind == "odd-revoked":
         return Oddity(
@@ -224,7 +229,8 @@ class OddRequester(Visitor):
         # What was cut off is asked once more.
         self._sent = self._answers
         shown = self._oddity.shown
-        parent = self._parents[self.asks % len(self._parents)]
+        turn = 1 if self._oddity.stays else self.asks
+        parent = self._parents[turn % len(self._parents)]
         face = Face(None if shown is None else shown.der)
         self._world.network.dial(self.name, parent, face, self._dialled)
 

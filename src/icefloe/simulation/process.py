@@ -201,6 +201,7 @@ class Process:
 
     def _run_batch(self, events: list[ev.Event]) -> None:
         self._world.counts["turns"] += len(events)
+        self._world.promises.all_was_said(self._machine.name)
         self._world.reached.events(events)
         batch = self._batches.run(events, self._clock.now(), self._world.entropy)
         # Whether a deadline has passed is looked at anew before the next batch.

@@ -178,6 +178,10 @@ class Promises:
         self._nodes[node].calls.clear()
         self._nodes[node].waiting.clear()
 
+    def all_was_said(self, node: str) -> None:
+        """A node begins a batch: the commands of the last one were carried out."""
+        self.view(node).all_was_said()
+
     def link_gone(self, node: str, link: LinkId) -> None:
         """A connection is gone, and what was asked on it."""
         self._nodes[node].calls.pop(link, None)
@@ -246,7 +250,7 @@ class Promises:
     def _durable_ask(self, node: str, command: Ask) -> None:
         if command.call.startswith(CALL_PREFIX):
             return
-        attempt = self.view(node).attempts.get(command.call.rpartition(".")[0])
+        attempt = self.view(node).attempt(command.call.rpartition(".")[0])
         if attempt is None:
             self._not_durable(node, "forwards an attempt that is not recorded")
         elif attempt.ticket_digest != ticket_digest(command.params.ticket):
