@@ -21,7 +21,7 @@ from icefloe.doors import Clock, Entropy
 from icefloe.lab.crowd import make_agents, with_tickets
 from icefloe.lab.enrolling import ByHand, Enrollment, enroll
 from icefloe.lab.narrator import Narrator
-from icefloe.lab.processes import end, interruptible
+from icefloe.lab.processes import cancelled_by_signals, end, interruptible
 from icefloe.lab.stage import Actor, Stage
 from icefloe.lab.story import ByHandTold, Chapter, Command, Story
 
@@ -65,12 +65,28 @@ class Demo:
             cleanup.callback(shutil.rmtree, root, ignore_errors=True)
             stage = Stage.in_directory(root, RELEASES)
             cleanup.callback(end, stage.daemons)
-            story = asyncio.run(self._play(stage, root, began))
+            story = self._run_play(stage, root, began)
             self.narrator.tell_story(story)
             if self.keep:
                 cleanup.pop_all()
                 self.narrator.tell_how_to_go_on(stage, root)
         return story
+
+    def _run_play(self, stage: Stage, root: Path, began: float) -> Story:
+        """Play it; a signal ends it between two awaits, where children are known.
+
+        Raised just after a command was forked, KeyboardInterrupt would leave that
+        command running, and writing into the directory that is about to go.
+        """
+
+        async def play() -> Story:
+            with cancelled_by_signals():
+                return await self._play(stage, root, began)
+
+        try:
+            return asyncio.run(play())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
     async def _play(self, stage: Stage, root: Path, began: float) -> Story:
         narrator = self.narrator

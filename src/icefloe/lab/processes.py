@@ -181,6 +181,7 @@ def cancelled_by_signals() -> Iterator[None]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
 
     def cancel() -> None:
         if not task.cancelling():
@@ -191,8 +192,9 @@ def cancelled_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number in numbers:
+        for number, handler in zip(numbers, before, strict=True):
             loop.remove_signal_handler(number)
+            signal.signal(number, handler)
 
 
 def logged_event(line: bytes) -> dict[str, Any]:
