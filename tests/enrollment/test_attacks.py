@@ -426,6 +426,29 @@ def test_what_strangers_left_behind_does_not_delay_who_waits() -> None:
     assert len(later) <= 4
 
 
+def test_asking_again_and_again_is_not_passed_on_to_the_parent() -> None:
+    """Each asking of one request becomes no ask of its own: these have their turns."""
+    limits = EnrollmentLimits(polls_per_second=10, polls_unwaited_per_second=2)
+    bench = relay(limits=limits)
+    bench.parent()
+    link = bench.stranger(REQUEST)
+    (first,) = asks(bench.ask(link))
+    bench.answer_ask(first, pending_result())
+    passed_on = 0
+    for call in range(50):
+        for ask in asks(bench.ask(link, call=call)):
+            passed_on += 1
+            bench.answer_ask(ask, pending_result())
+    assert passed_on <= 2
+    again = asks(bench.pass_time(1.0))
+    assert len(again) == 1
+    signed = bench.answer_ask(again[0], signed_result(issued_certificate()))
+    assert {
+        result_of(answer).status_code
+        for answer in [c for c in signed if isinstance(c, cmd.Answer)]
+    } == {0}
+
+
 def test_tickets_are_compared_a_few_at_a_time_and_the_others_wait() -> None:
     bench = signer(limits=EnrollmentLimits(waiters_anonymous_max=100))
     bench.hold_work = True

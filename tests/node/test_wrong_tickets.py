@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.node.cluster import Authority, Running, start_node, until
 from tests.node.test_node import Agent, check
 from tests.node.test_node_faults import dial, signer, write_signer
@@ -12,6 +14,8 @@ from tests.node.test_reloading import reload
 from tests.node.tls.joined import in_loop
 
 from icefloe.config.layout import NodeDirectories
+from icefloe.node import shunning
+from icefloe.wire.jsonrpc import encode_request
 from icefloe.wire.netstring import encode
 
 WRONG = "0" * 40
@@ -76,6 +80,41 @@ async def test_a_connection_that_is_refused_is_answered_each_time_and_stays(
         report = await stream.wait_closed()
         assert report.clean, "a moment later it is closed in order"
     finally:
+        await node.stop()
+
+
+@in_loop
+async def test_who_is_owed_an_answer_on_a_refused_connection_gets_it_before_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shunning, "STAYS_SECONDS", 0.1)
+    directories = write_signer(tmp_path, Authority())
+    limit(directories, wrong_tickets_per_minute=1)
+    node = await start_node(directories)
+    works_again = threading.Event()
+    try:
+        await refused(node, "a")
+        stream, heard = await dial(node.port)
+        begin = node.ledger.begin
+
+        def stuck() -> None:
+            works_again.wait(15)
+            begin()
+
+        monkeypatch.setattr(node.ledger, "begin", stuck)
+        stream.write(encode(encode_request("pki::RequestCertificate", {}, "owed")))
+        await until(lambda: node.node._hub.owed, "it waits")
+        ticketed = {"ticket": WRONG}
+        stream.write(encode(encode_request("pki::RequestCertificate", ticketed, "x")))
+        await until(lambda: TOO_MANY.encode() in heard.data, "turned away")
+        await until(lambda: node.node._hub._leaving, "its time is over")
+        assert b'"owed"' not in heard.data
+        works_again.set()
+        await until(lambda: b'"owed"' in heard.data, "answered")
+        report = await stream.wait_closed()
+        assert report.clean
+    finally:
+        works_again.set()
         await node.stop()
 
 

@@ -46,7 +46,8 @@ class Errand:
         due: when to act next (ask, or give up on silence); None: at rest until
             a parent connects.
         unusable: how many answers were of no use.
-        has_slot: `due` is its turn among the repeated asks to a parent.
+        has_slot: `due` is its turn among the repeated asks to a parent,
+        hurries: and among those that somebody waits for.
     """
 
     attempt_id: str
@@ -57,6 +58,7 @@ class Errand:
     pending_since: MonotonicTime | None = None
     due: MonotonicTime | None = None
     has_slot: bool = False
+    hurries: bool = False
     unusable: int = 0
 
 
@@ -111,8 +113,11 @@ class Upstream:
     def begin(self, turn: Turn, attempt: AttemptRecord) -> bool:
         """Take an attempt up, now if a parent is connected.
 
+        One that was asked before is asked in its turn among the repeated asks:
+        whoever asks us again and again does not pass that on to the parent.
+
         Returns:
-            Whether it was asked of a parent at once.
+            Whether it is asked of a parent: at once, or when its turn comes.
         """
         errand = self._errands.get(attempt.attempt_id)
         if errand is None:
@@ -120,6 +125,8 @@ class Upstream:
             self._errands[attempt.attempt_id] = errand
         elif errand.waiting_on:
             return True  # the answer under way serves this asker too
+        elif errand.rounds:
+            return self._ask_in_turn(turn, errand, attempt)
         return self._ask_next(turn, errand, attempt)
 
     def resume(self, attempt: AttemptRecord, now: Now) -> None:
@@ -244,6 +251,19 @@ class Upstream:
             errand.has_slot = False
             self._ask_next(turn, errand, attempt)
 
+    def _ask_in_turn(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> bool:
+        """Ask sooner than planned, since somebody asked us; true when a parent is."""
+        if errand.has_slot and errand.hurries:
+            return True
+        errand.asked.clear()
+        link = self._choose(errand)
+        if link is None:
+            return False
+        if not self._take_slot(errand, link.link, turn.now.mono):
+            return True
+        errand.has_slot = False
+        return self._ask_next(turn, errand, attempt)
+
     @property
     def next_deadline(self) -> MonotonicTime | None:
         """When `take_due` will have something."""
@@ -277,6 +297,7 @@ class Upstream:
             return True
         self._schedule(errand, MonotonicTime(slot))
         errand.has_slot = True
+        errand.hurries = waited
         return False
 
     def _ask_next(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> bool:

@@ -99,7 +99,9 @@ class Hub:
         self._icinga_children: dict[str, str] = {}
         self._replies = Replies(settings.session.node_name, clock=clock, log=log)
         self._open_calls = OpenCalls()
-        self.shunning = Shunning(settings.session.node_name, clock=clock, log=log)
+        self.shunning = Shunning(
+            settings.session.node_name, clock=clock, log=log, leave=self.leave
+        )
         # Connections that close once nothing is owed to them, and why.
         self._leaving: dict[ev.LinkId, str] = {}
         self._core_hangs = False

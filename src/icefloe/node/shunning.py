@@ -8,6 +8,7 @@ refusal would cost more than the refusals do.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from icefloe.doors import Clock
 from icefloe.enrollment.answers import refused
@@ -22,17 +23,26 @@ from icefloe.node.logs import Logger
 class Shunning:
     """Refuses the askings of peers that are over their rate."""
 
-    def __init__(self, node_name: str, *, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self,
+        node_name: str,
+        *,
+        clock: Clock,
+        log: Logger,
+        leave: Callable[[Link, str], None],
+    ) -> None:
         """Refuse nobody.
 
         Args:
             node_name: who refuses.
             clock: the real one, or a test's.
             log: told of each refusal; keeps most of them back.
+            leave: closes a connection once no answer is owed on it.
         """
         self._shunned = Shunned(node_name)
         self._clock = clock
         self._log = log
+        self._leave = leave
         self._ending: set[LinkId] = set()
 
     @property
@@ -77,5 +87,5 @@ class Shunning:
 
     def _end(self, link: Link) -> None:
         self._ending.discard(link.link_id)
-        if not link.ended:
-            link.drain("over-rate")
+        # Another asking on it, without a ticket say, may still wait for its answer.
+        self._leave(link, "over-rate")

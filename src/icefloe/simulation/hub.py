@@ -432,8 +432,7 @@ class Hub:
 
         def end() -> None:
             self._ending_soon.discard(link.link_id)
-            if not link.ended:
-                link.drain("over-rate")
+            self.leave(link, "over-rate")
 
         self._world.timeline.after(STAYS_SECONDS, lambda: self._process.enter(end))
 

@@ -287,7 +287,7 @@ class Stranger(Requesting):
         Ask(
             world=self._world,
             who=self.name,
-            parent=self._world.chance.choice(self._victim.parents),
+            parent=self._choose_parent(),
             wish=Wish(
                 cn=victim.cn,
                 key_id=victim.key_id,
@@ -299,6 +299,17 @@ class Stranger(Requesting):
             timeout=30.0,
             report=self._came,
         )
+
+    def _choose_parent(self) -> str:
+        """Choose whom to ask.
+
+        A request is approved where it is seen first. Where that is to be enough, it is
+        where its owner asks, or the owner would wait for a second approval for ever.
+        """
+        parents = self._victim.parents
+        if self._world.promises.one_signature_is_enough:
+            return parents[0]
+        return self._world.chance.choice(parents)
 
     def _came(self, result: AskResult) -> None:
         self._world.note(self.name, f"got {result.came.value}")

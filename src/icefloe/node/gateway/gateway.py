@@ -56,8 +56,8 @@ GATEWAY_LIMITS: Final = EnrollmentLimits(
     # to its master, which signs anew each time: asking a busy master more often makes
     # it busier (ran: at an ask a second for each client, 36 of 200 got no answer in
     # time).  So the pauses double, and repeated asks cost an upstream half a core at
-    # most: 5 ms for the handshake there, 15 ms for ticket and signature.  Nobody waits
-    # for the late ones: who asks again is asked for at once.
+    # most: 5 ms for the handshake there, 15 ms for ticket and signature.  Who asks again
+    # does not wait for the late ones: it is asked for in the next free turn.
     poll_first=(0.25, 0.5, 1.0, 2.0, 4.0),
     poll_steady=8.0,
     poll_steady_for=60.0,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from icefloe.pki.names import check_common_name
 
 __all__ = [
     "DATA_DIR_DEFAULT",
+    "GATEWAY_DEFAULTS",
     "PORT_DEFAULT",
     "GatewayOptions",
     "GatewayProblem",
@@ -30,6 +31,10 @@ DATA_DIR_DEFAULT: Final = Path("/var/lib/icefloe-gateway")
 """Never Icinga's own: a gateway stands beside a node and is none."""
 
 _PORT_MAX: Final = 65535
+
+# The node above counts all who come through a gateway as one source. So one of them
+# must not use up what it allows for all.
+_DIFFERENT: Final[Mapping[str, Value]] = {"wrong_tickets_per_minute": 10.0}
 
 
 class GatewayProblem(IcefloeError):
@@ -113,10 +118,12 @@ class TrustOptions:
 def parse_limits(texts: Sequence[str]) -> Limits:
     """Read what `--limit NAME=NUMBER` was given, once or more often.
 
+    What is not given is as in `GATEWAY_DEFAULTS`.
+
     Raises:
         GatewayProblem: One of them cannot be taken.
     """
-    given: dict[str, Value] = {}
+    given: dict[str, Value] = dict(_DIFFERENT)
     for text in texts:
         try:
             given |= parse_limit(text)
@@ -126,6 +133,10 @@ def parse_limits(texts: Sequence[str]) -> Limits:
     for problem in problems:
         raise GatewayProblem(f"--limit: {problem.message}. {problem.remedy}".rstrip())
     return limits
+
+
+GATEWAY_DEFAULTS: Final = parse_limits(())
+"""A gateway's limits where none are given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +159,7 @@ class GatewayOptions:
     name: str = ""
     ticket: str = field(default="", repr=False)
     trust: TrustOptions = field(default_factory=TrustOptions)
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = GATEWAY_DEFAULTS
 
     def check(self) -> None:
         """Look for what makes no sense together.
