@@ -260,7 +260,11 @@ class Bench:
     # -- peers -------------------------------------------------------------------
 
     def stranger(
-        self, certificate: x509.Certificate | None = None, *, verified: bool = False
+        self,
+        certificate: x509.Certificate | None = None,
+        *,
+        verified: bool = False,
+        address: str = "192.0.2.1",
     ) -> ev.LinkId:
         """A peer without membership connects."""
         peer = Peer(
@@ -269,7 +273,7 @@ class Bench:
             certificate=der(certificate) if certificate is not None else None,
             key_id=key_id(certificate) if certificate is not None else None,
             verified=verified,
-            address="192.0.2.1:1000",
+            address=f"{address}:1000",
         )
         return self._link(peer, upstream=False)
 

@@ -37,6 +37,20 @@ def test_a_members_event_passes_a_flood() -> None:
     assert len(queue) == 1004 - 8
 
 
+def test_a_gateways_parent_speaks_before_a_crowd_of_strangers() -> None:
+    """By its certificate it is a stranger, but it was asked."""
+    queue = EventQueue()
+    for link in range(10, 1010):
+        peer = Peer(
+            standing=Standing.ANONYMOUS, common_name=None, address=f"10.0.{link}:1"
+        )
+        queue.append(ev.LinkUp(ev.LinkId(link), peer))
+    queue.append(ev.LinkUp(ev.LinkId(1), STRANGER, upstream=True))
+    answer = ev.ParentFailed(ev.LinkId(1), "c", "no")
+    queue.append(answer)
+    assert answer in queue.take(8)
+
+
 def test_each_source_of_strangers_has_its_turn() -> None:
     queue = EventQueue()
     flood = Peer(standing=Standing.ANONYMOUS, common_name=None, address="10.0.0.1:1")

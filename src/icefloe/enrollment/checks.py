@@ -6,7 +6,7 @@ its own; one that brings a single ticket waits for one of each other peer at mos
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from icefloe.enrollment.circle import Circle
 
 
 class TicketChecks:
@@ -17,7 +17,7 @@ class TicketChecks:
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._waiting: OrderedDict[str, deque[str]] = OrderedDict()
+        self._waiting: Circle[str] = Circle()
         self._known: set[str] = set()
         self._under_way: set[str] = set()
 
@@ -36,22 +36,19 @@ class TicketChecks:
 
     def waiting_for(self, peer: str) -> int:
         """Return how many of a peer wait."""
-        return len(self._waiting.get(peer, ()))
+        return self._waiting.waiting_for(peer)
 
     def add(self, attempt_id: str, *, peer: str) -> None:
         """Put an attempt at the end of its peer's line; again: no effect."""
         if attempt_id not in self._known:
             self._known.add(attempt_id)
-            self._waiting.setdefault(peer, deque()).append(attempt_id)
+            self._waiting.add(peer, attempt_id)
 
     def take(self) -> str | None:
         """Return the next attempt, the peers in turn; it is under way from now on."""
-        if not self._waiting:
+        if not len(self._waiting):
             return None
-        peer, line = self._waiting.popitem(last=False)
-        attempt_id = line.popleft()
-        if line:
-            self._waiting[peer] = line
+        attempt_id = self._waiting.take()
         self._under_way.add(attempt_id)
         return attempt_id
 

@@ -38,11 +38,16 @@ class Ask:
 
     The carrier must report `ParentAnswered` or `ParentFailed` with the same
     call, or `LinkDown`.
+
+    Attributes:
+        asker: for whom; a carrier that cannot carry all at once gives each its turn.
+            "" for this node itself.
     """
 
     link: LinkId
     call: str
     params: RequestCertificate
+    asker: str = ""
 
 
 @dataclass(frozen=True, slots=True)

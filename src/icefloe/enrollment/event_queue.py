@@ -1,5 +1,8 @@
 """The events that wait for the core: every source of strangers in a line of its own.
 
+A parent's words come with the members', also those of a gateway's, which is a stranger
+by its certificate.
+
 What comes from strangers takes at most a quarter of a batch while anything else waits,
 so that a flood of askings delays no member's message, no verdict about a ticket and no
 signature by more than a few batches. Among strangers each source has its turn for one
@@ -9,9 +12,10 @@ The events of one connection keep their order.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
+from icefloe.enrollment.circle import Circle
 from icefloe.enrollment.events import Event, LinkDown, LinkId, LinkUp
 from icefloe.enrollment.failures import Asker
 
@@ -28,8 +32,7 @@ class EventQueue:
     def __init__(self) -> None:
         """Begin empty."""
         self._first: deque[Event] = deque()
-        self._strangers: OrderedDict[str, deque[Event]] = OrderedDict()
-        self._strangers_count = 0
+        self._strangers: Circle[Event] = Circle()
         # In which line a connection's events are; unknown ones have one together.
         self._lines: dict[LinkId, str] = {}
         # Of the batch that was taken last: it may come back.
@@ -37,30 +40,30 @@ class EventQueue:
 
     def __len__(self) -> int:
         """Return how many wait."""
-        return len(self._first) + self._strangers_count
+        return len(self._first) + len(self._strangers)
 
     def __iter__(self) -> Iterator[Event]:
         """Return those that wait; of one connection in their order."""
         yield from self._first
-        for line in self._strangers.values():
-            yield from line
+        yield from self._strangers
 
     def append(self, event: Event) -> None:
         """Put an event behind those of its line."""
         if isinstance(event, LinkUp):
             asker = Asker.of_peer(event.peer)
-            self._lines[event.link] = _FIRST if asker.member else asker.key
-        self._line_for(event).append(event)
+            ahead = asker.member or event.upstream
+            self._lines[event.link] = _FIRST if ahead else asker.key
+        self._add(event)
 
     def take(self, count: int) -> list[Event]:
         """Take the next events, the strangers' last; no more than `count`."""
         for link in self._departed:
             self._lines.pop(link, None)
-        theirs = min(self._strangers_count, int(count * STRANGERS_SHARE))
+        theirs = min(len(self._strangers), int(count * STRANGERS_SHARE))
         ours = min(len(self._first), count - theirs)
-        theirs = min(self._strangers_count, count - ours)
+        theirs = min(len(self._strangers), count - ours)
         taken = [self._first.popleft() for _ in range(ours)]
-        taken += [self._take_stranger() for _ in range(theirs)]
+        taken += [self._strangers.take() for _ in range(theirs)]
         self._departed = {e.link for e in taken if isinstance(e, LinkDown)}
         return taken
 
@@ -69,7 +72,11 @@ class EventQueue:
         for event in reversed(events):
             if isinstance(event, LinkDown):
                 self._departed.discard(event.link)
-            self._line_for(event).appendleft(event)
+            source = self._source_of(event)
+            if source == _FIRST:
+                self._first.appendleft(event)
+            else:
+                self._strangers.put_back(source, event)
 
     def replace(self, events: Iterable[Event]) -> None:
         """Let only these wait: some of those that did, in their order."""
@@ -77,25 +84,19 @@ class EventQueue:
         ended = {event.link for event in self if isinstance(event, LinkDown)}
         self._first.clear()
         self._strangers.clear()
-        self._strangers_count = 0
         for event in kept:
-            self._line_for(event).append(event)
+            self._add(event)
         for link in ended - {getattr(event, "link", None) for event in kept}:
             self._lines.pop(link, None)
 
-    def _take_stranger(self) -> Event:
-        source, line = self._strangers.popitem(last=False)
-        event = line.popleft()
-        if line:
-            self._strangers[source] = line
-        self._strangers_count -= 1
-        return event
-
-    def _line_for(self, event: Event) -> deque[Event]:
-        """Return the line to put an event into."""
-        link = getattr(event, "link", None)
-        source = _FIRST if link is None else self._lines.get(link, "unknown")
+    def _add(self, event: Event) -> None:
+        source = self._source_of(event)
         if source == _FIRST:
-            return self._first
-        self._strangers_count += 1
-        return self._strangers.setdefault(source, deque())
+            self._first.append(event)
+        else:
+            self._strangers.add(source, event)
+
+    def _source_of(self, event: Event) -> str:
+        """Return whose line an event belongs into."""
+        link = getattr(event, "link", None)
+        return _FIRST if link is None else self._lines.get(link, "unknown")

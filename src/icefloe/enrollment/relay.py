@@ -41,7 +41,7 @@ from icefloe.enrollment.reasons import (
 )
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
-from icefloe.enrollment.upstream import Errand, Upstream
+from icefloe.enrollment.upstream import Begun, Errand, Upstream
 from icefloe.enrollment.waiters import Waiters
 from icefloe.pki.certificates import load_pem
 from icefloe.pki.errors import PKIError
@@ -100,10 +100,12 @@ class Relay:
             if first and not any(self._upstream.knows(a.attempt_id) for a in ahead):
                 self.forward(turn, request, first)
             return
-        if self._upstream.begin(turn, attempt):
+        begun = self._upstream.begin(turn, attempt)
+        if begun is Begun.ASKED:
             if attempt.state is AttemptState.RECEIVED:
                 turn.settle_attempt(attempt, AttemptState.FORWARDED)
             self._mark_forwarded(turn, request)
+        if begun is not Begun.NO_PARENT:
             return
         grace = MonotonicTime(turn.now.mono + self.settings.limits.hold_parentless)
         for waiter in self._waiters.of_attempt(request.request_id, attempt.attempt_id):
@@ -342,7 +344,9 @@ class Relay:
                 serial=record.serial,
             )
             self.settle(turn, request.request_id, record)
-        elif first.serial != record.serial:
+        elif turn.ledger.certificate_by_serial(record.serial) is None:
+            # An ECDSA signature has a second form that verifies as well: of one serial
+            # number the first that came is kept, whoever made the other.
             surplus = CertificateRecord(
                 serial=record.serial,
                 request_id=record.request_id,

@@ -4,7 +4,7 @@ An *errand* is one attempt on its way up. It is asked of one connected parent;
 of the next one only after "pending", an error, a disconnect or silence; when
 all parents have been asked it rests and starts over. A real Icinga parent
 answers only when it is asked, so the rests are short at first and the repeated
-asks are spread: at most `polls_per_second` to one parent.
+asks have their turns (`lanes.py`): at most `polls_per_second` to one parent.
 
 Errands are not persistent state: the attempt is (in the ledger), and from it
 the errand is made again when a parent connects.
@@ -12,14 +12,18 @@ the errand is made again when a parent connects.
 
 from __future__ import annotations
 
+import enum
 import heapq
 import itertools
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from icefloe.doors import MonotonicTime, Now
 from icefloe.enrollment.commands import Ask
 from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.failures import Asker
+from icefloe.enrollment.lanes import Lane, Place
 from icefloe.enrollment.links import Links, LinkState
 from icefloe.enrollment.model import AttemptRecord
 from icefloe.enrollment.settings import EnrollmentLimits
@@ -33,6 +37,10 @@ CALLS_MAX = 3
 PAUSE_UNUSABLE = 2.5
 # Fewer moments to act at than this are not worth tidying: each ask leaves one behind.
 REMINDERS_MIN = 64
+# Whoever asks without a ticket for what was asked within so many seconds waits its
+# turn: another certificate of the same key is another attempt, and nothing new.
+LATELY_SECONDS = 10.0
+LATELY_MAX = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -40,26 +48,37 @@ class Errand:
     """One attempt on its way up.
 
     Attributes:
+        asker: who asks, for the turns.
         asked: parents asked in this round.
         waiting_on: calls without an answer yet, and the parents they went to.
         rounds: how many rounds ended without a decision.
         due: when to act next (ask, or give up on silence); None: at rest until
-            a parent connects.
+            a parent connects, or it waits for its turn.
+        place: where it waits for its turn among the repeated asks to a parent.
+        may_ask: that turn has come.
         unusable: how many answers were of no use.
-        has_slot: `due` is its turn among the repeated asks to a parent,
-        hurries: and among those that somebody waits for.
     """
 
     attempt_id: str
     request_id: str
+    asker: Asker
+    ticketed: bool
     asked: set[LinkId] = field(default_factory=set)
     waiting_on: dict[str, LinkId] = field(default_factory=dict)
     rounds: int = 0
     pending_since: MonotonicTime | None = None
     due: MonotonicTime | None = None
-    has_slot: bool = False
-    hurries: bool = False
+    place: Place | None = None
+    may_ask: bool = False
     unusable: int = 0
+
+
+class Begun(enum.Enum):
+    """What became of an attempt that was to be taken up."""
+
+    ASKED = enum.auto()
+    IN_LANE = enum.auto()
+    NO_PARENT = enum.auto()
 
 
 class Upstream:
@@ -85,7 +104,9 @@ class Upstream:
         self._errands: dict[str, Errand] = {}
         self._calls: dict[str, Errand] = {}
         self._due: list[tuple[float, int, Errand]] = []
-        self._slots: dict[tuple[LinkId, bool], MonotonicTime] = {}
+        self._lanes: dict[tuple[LinkId, bool], Lane] = {}
+        # Requests that were asked about without a ticket, and when last.
+        self._lately: OrderedDict[str, MonotonicTime] = OrderedDict()
         self._order = itertools.count()
         self._call_numbers = itertools.count(1)
 
@@ -94,7 +115,9 @@ class Upstream:
     def knows(self, attempt_id: str) -> bool:
         """Whether an attempt is on its way: asked, or to be asked at a set time."""
         errand = self._errands.get(attempt_id)
-        return errand is not None and bool(errand.waiting_on or errand.due is not None)
+        return errand is not None and bool(
+            errand.waiting_on or errand.due is not None or errand.place is not None
+        )
 
     def __len__(self) -> int:
         """Return how many attempts are on their way."""
@@ -108,42 +131,54 @@ class Upstream:
     @property
     def reminders(self) -> int:
         """How many moments to act at are kept, outdated ones included."""
-        return len(self._due)
+        return len(self._due) + sum(map(len, self._lanes.values()))
 
-    def begin(self, turn: Turn, attempt: AttemptRecord) -> bool:
+    def begin(self, turn: Turn, attempt: AttemptRecord) -> Begun:
         """Take an attempt up, now if a parent is connected.
 
-        One that was asked before is asked in its turn among the repeated asks:
-        whoever asks us again and again does not pass that on to the parent.
-
-        Returns:
-            Whether it is asked of a parent: at once, or when its turn comes.
+        One that has been answered "pending" is asked in its turn: whoever asks us again
+        and again does not pass that on to the parent. So is what differs from it only
+        by another certificate of the same key.
         """
         errand = self._errands.get(attempt.attempt_id)
+        again = False
         if errand is None:
-            errand = Errand(attempt.attempt_id, attempt.request_id)
-            self._errands[attempt.attempt_id] = errand
+            errand = self._take_up(attempt)
+            again = not errand.ticketed and self._was_asked_lately(errand, turn.now)
         elif errand.waiting_on:
-            return True  # the answer under way serves this asker too
-        elif errand.rounds:
-            return self._ask_in_turn(turn, errand, attempt)
-        return self._ask_next(turn, errand, attempt)
+            return Begun.ASKED  # the answer under way serves this asker too
+        errand.asker = Asker.of_attempt(attempt)
+        if again or errand.pending_since is not None:
+            return self._ask_in_lane(turn, errand, attempt)
+        asked = self._ask_next(turn, errand, attempt)
+        return Begun.ASKED if asked else Begun.NO_PARENT
 
     def resume(self, attempt: AttemptRecord, now: Now) -> None:
         """Take up an attempt of an earlier life, at the spread rate."""
         errand = self._errands.get(attempt.attempt_id)
         if errand is None:
-            errand = Errand(attempt.attempt_id, attempt.request_id, rounds=1)
-            self._errands[attempt.attempt_id] = errand
+            errand = self._take_up(attempt)
+            errand.rounds = 1
         if not errand.waiting_on:
             errand.asked.clear()
             self._schedule(errand, now.mono)
+
+    def _take_up(self, attempt: AttemptRecord) -> Errand:
+        errand = Errand(
+            attempt.attempt_id,
+            attempt.request_id,
+            asker=Asker.of_attempt(attempt),
+            ticketed=bool(attempt.ticket),
+        )
+        self._errands[attempt.attempt_id] = errand
+        return errand
 
     def end(self, attempt_id: str) -> None:
         """Forget an errand: it is answered, or nobody needs it."""
         errand = self._errands.pop(attempt_id, None)
         if errand is not None:
             errand.due = None
+            self._leave_place(errand)
             for call in errand.waiting_on:
                 self._calls.pop(call, None)
             errand.waiting_on.clear()
@@ -160,7 +195,9 @@ class Upstream:
             The attempts that were under way on it.
         """
         for waited in (False, True):
-            self._slots.pop((link, waited), None)
+            lane = self._lanes.pop((link, waited), None)
+            for attempt_id in lane.waiting() if lane is not None else ():
+                self._schedule(self._errands[attempt_id], now.mono)
         lost = []
         for errand in self._errands.values():
             errand.asked.discard(link)
@@ -226,8 +263,14 @@ class Upstream:
         return False
 
     def take_due(self, now: Now) -> list[Errand]:
-        """Return the errands whose time has come, each once, in order."""
+        """Return the errands whose time or turn has come, each once, in order."""
         ready = []
+        for lane in self._lanes.values():
+            for attempt_id in lane.take(now.mono):
+                errand = self._errands[attempt_id]
+                errand.place = None
+                errand.may_ask = True
+                ready.append(errand)
         while self._due and self._due[0][0] <= now.mono:
             reminder = heapq.heappop(self._due)
             if self._is_due_at(reminder):
@@ -247,31 +290,18 @@ class Upstream:
         link = self._choose(errand)
         if link is None:
             return
-        if errand.has_slot or self._take_slot(errand, link.link, turn.now.mono):
-            errand.has_slot = False
+        if errand.may_ask or self._passes_by(errand, link.link, turn.now.mono):
             self._ask_next(turn, errand, attempt)
-
-    def _ask_in_turn(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> bool:
-        """Ask sooner than planned, since somebody asked us; true when a parent is."""
-        if errand.has_slot and errand.hurries:
-            return True
-        errand.asked.clear()
-        link = self._choose(errand)
-        if link is None:
-            return False
-        if not self._take_slot(errand, link.link, turn.now.mono):
-            return True
-        errand.has_slot = False
-        return self._ask_next(turn, errand, attempt)
 
     @property
     def next_deadline(self) -> MonotonicTime | None:
         """When `take_due` will have something."""
-        while self._due:
-            if self._is_due_at(self._due[0]):
-                return MonotonicTime(self._due[0][0])
+        while self._due and not self._is_due_at(self._due[0]):
             heapq.heappop(self._due)
-        return None
+        moments = [lane.free_at for lane in self._lanes.values() if len(lane)]
+        if self._due:
+            moments.append(MonotonicTime(self._due[0][0]))
+        return min(moments, default=None)
 
     # -- inside -------------------------------------------------------------------
 
@@ -281,24 +311,55 @@ class Upstream:
                 return state
         return None
 
-    def _take_slot(self, errand: Errand, link: LinkId, now: MonotonicTime) -> bool:
-        """Reserve a parent's next free slot; true when that is now.
+    def _ask_in_lane(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> Begun:
+        """Ask sooner than planned, since somebody asked us, but not out of turn."""
+        errand.asked.clear()
+        link = self._choose(errand)
+        if link is None:
+            return Begun.NO_PARENT
+        if not self._passes_by(errand, link.link, turn.now.mono):
+            return Begun.IN_LANE
+        self._ask_next(turn, errand, attempt)
+        return Begun.ASKED
 
-        Those who wait have slots of their own.
+    def _passes_by(self, errand: Errand, link: LinkId, now: MonotonicTime) -> bool:
+        """Whether nobody is before it at a parent; else it waits for its turn there.
+
+        Those that somebody waits for have turns of their own.
         """
-        waited = self._is_waited_for(errand)
+        lane = self._lane(link, now, waited=self._is_waited_for(errand))
+        if errand.place is not None and errand.place.lane is lane:
+            return False
+        self._leave_place(errand)
+        if lane.pass_by(now):
+            return True
+        errand.due = None
+        errand.place = lane.join(
+            errand.attempt_id, errand.asker, ticketed=errand.ticketed
+        )
+        return False
+
+    def _lane(self, link: LinkId, now: MonotonicTime, *, waited: bool) -> Lane:
         limits = self.limits
         rate = limits.polls_unwaited_per_second
         if waited:
             rate = limits.polls_per_second - limits.polls_unwaited_per_second
-        slot = max(self._slots.get((link, waited), now), now)
-        self._slots[link, waited] = MonotonicTime(slot + 1.0 / rate)
-        if slot <= now:
-            return True
-        self._schedule(errand, MonotonicTime(slot))
-        errand.has_slot = True
-        errand.hurries = waited
-        return False
+        lane = self._lanes.setdefault((link, waited), Lane(rate, free_at=now))
+        lane.rate = rate
+        return lane
+
+    def _leave_place(self, errand: Errand) -> None:
+        if errand.place is not None:
+            errand.place.leave()
+            errand.place = None
+
+    def _was_asked_lately(self, errand: Errand, now: Now) -> bool:
+        """Note an asking without a ticket; true when there was one a moment ago."""
+        at = self._lately.pop(errand.request_id, None)
+        self._lately[errand.request_id] = now.mono
+        while len(self._lately) > LATELY_MAX:
+            self._lately.popitem(last=False)
+        return at is not None and now.mono - at < LATELY_SECONDS
 
     def _ask_next(self, turn: Turn, errand: Errand, attempt: AttemptRecord) -> bool:
         state = self._choose(errand)
@@ -308,13 +369,15 @@ class Upstream:
         if state is None:
             return False
         now = turn.now.mono
+        errand.may_ask = False
+        self._leave_place(errand)
         self._forget_oldest_call(errand)
         call = f"{attempt.attempt_id}.{next(self._call_numbers)}"
         errand.asked.add(state.link)
         state.asked.add(errand.request_id)
         errand.waiting_on[call] = state.link
         self._calls[call] = errand
-        turn.order(Ask(state.link, call, _params(attempt)))
+        turn.order(Ask(state.link, call, _params(attempt), errand.asker.key))
         silence = (
             self.limits.parent_silence
             if self._choose(errand) is not None
@@ -348,7 +411,8 @@ class Upstream:
 
     def _schedule(self, errand: Errand, at: MonotonicTime) -> None:
         errand.due = at
-        errand.has_slot = False
+        errand.may_ask = False
+        self._leave_place(errand)
         heapq.heappush(self._due, (at, next(self._order), errand))
         if len(self._due) > max(REMINDERS_MIN, 2 * len(self._errands)):
             self._due = [each for each in self._due if self._is_due_at(each)]

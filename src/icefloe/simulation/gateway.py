@@ -48,6 +48,7 @@ LIMITS: Final = EnrollmentLimits(
     poll_steady_for=60.0,
     poll_slow=60.0,
     polls_per_second=25.0,
+    polls_unwaited_per_second=5.0,
 )
 """As `icefloe.node.gateway.gateway.GATEWAY_LIMITS`, which this package cannot see."""
 

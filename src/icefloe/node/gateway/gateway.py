@@ -63,6 +63,7 @@ GATEWAY_LIMITS: Final = EnrollmentLimits(
     poll_steady_for=60.0,
     poll_slow=60.0,
     polls_per_second=25.0,
+    polls_unwaited_per_second=5.0,
 )
 
 OWN_SECONDS_MAX: Final = 6.0

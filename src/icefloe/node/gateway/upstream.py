@@ -19,7 +19,6 @@ What becomes of an ask is told by what comes first:
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -31,6 +30,7 @@ from icefloe.cluster.peer import Peer, Standing
 from icefloe.doors import Clock, Entropy
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
+from icefloe.enrollment.circle import Circle
 from icefloe.enrollment.commands import Level
 from icefloe.errors import IcefloeError
 from icefloe.node.client import CLOSE_SECONDS_MAX, Conversation
@@ -129,7 +129,7 @@ class Forwarder:
         self._on_ca = on_ca
         self._limits = limits or ForwarderLimits()
         self._context = client_context(None)
-        self._queue: deque[_Waiting] = deque()
+        self._queue: Circle[_Waiting] = Circle()
         self._connections = 0
         self._doubt = asyncio.Event()
         self._group: asyncio.TaskGroup | None = None
@@ -236,16 +236,20 @@ class Forwarder:
             self._fail(command, "too many asks wait for this upstream")
             return
         until = asyncio.get_running_loop().time() + self._limits.queue_seconds_max
-        self._queue.append(_Waiting(command, until))
+        self._queue.add(
+            command.asker,
+            _Waiting(command, until),
+            first=bool(command.params.ticket),
+        )
         if self._connections < self._limits.connections_max:
             self._connections += 1
             group.create_task(self._work(), name=f"forward to {self.place.label}")
 
     async def _work(self) -> None:
-        """Ask what waits, one after another."""
+        """Ask what waits, one after another, each asker in its turn."""
         try:
-            while self._queue:
-                waiting = self._queue.popleft()
+            while len(self._queue):
+                waiting = self._queue.take()
                 if asyncio.get_running_loop().time() > waiting.until:
                     self._fail(waiting.ask, "no connection was free for this ask")
                 else:
