@@ -6,12 +6,15 @@ import msgspec
 import pytest
 from tests.simulation import planted
 
+from icefloe.cli import lab_simulate
 from icefloe.cli.app import run
+from icefloe.enrollment.batch import BatchRunner
+from icefloe.simulation import shrink
 from icefloe.simulation.coverage import TO_REACH
 
 
 def simulate(*arguments: str) -> int:
-    return run(["lab", "simulate", "--jobs", "1", *arguments])
+    return run(["lab", "simulate", *arguments])
 
 
 def test_kept_promises_are_a_success(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +41,44 @@ def test_a_broken_promise_is_a_failure_and_says_how_to_see_it(
     assert "broke a promise" in told.err
 
 
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), RuntimeError("no small one")])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_what_was_found_is_told_even_if_it_cannot_be_made_smaller(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    raised: BaseException,
+    options: tuple[str, ...],
+) -> None:
+    def raises(*_: object, **__: object) -> str:
+        raise raised
+
+    planted.refusal_with_a_ca(monkeypatch)
+    monkeypatch.setattr(shrink, "small_test", raises)
+    assert simulate("--seeds", "2", *options) == 1
+    told = capsys.readouterr()
+    if options:
+        assert msgspec.json.decode(told.out)["broken"] > 0
+    else:
+        assert "BROKE A PROMISE" in told.out
+    assert "interrupted" in told.err or "no small one" in told.err
+
+
+def test_a_history_that_raises_has_a_summary_and_a_small_test(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raises(*_: object, **__: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(BatchRunner, "run", raises)
+    monkeypatch.setattr(lab_simulate, "SHRINK_SECONDS_MAX", 2.0)
+    assert simulate("--seeds", "1", "--json") == 1
+    told = msgspec.json.decode(capsys.readouterr().out)
+    assert told["failed"][0]["violations"][0]["promise"] == "the_simulator_holds"
+    assert told["shrunk"].startswith("def test_the_simulator_holds_in_a_small_world")
+    assert simulate("--trace") == 1
+    assert "RuntimeError: planted" in capsys.readouterr().out
+
+
 def test_a_few_seeds_do_not_reach_everything(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -62,6 +103,14 @@ def test_a_crowd_is_told_with_its_costs(capsys: pytest.CaptureFixture[str]) -> N
         ["--agents", "100", "--seeds", "3"],
         ["--agents", "100", "--trace"],
         ["--agents", "100", "--for", "3"],
+        ["--agents", "100", "--require-all"],
+        ["--agents", "100", "--jobs", "1"],
+        ["--agents", "100", "--no-shrink"],
+        ["--trace", "--for", "3"],
+        ["--trace", "--json"],
+        ["--trace", "--require-all"],
+        ["--trace", "--jobs", "1"],
+        ["--trace", "--no-shrink"],
         ["--no-such-option"],
     ],
 )

@@ -192,6 +192,17 @@ def ticket_logged(patch: Patch) -> None:
     patch.setattr(Turn, "order", tell)
 
 
+def refusal_repeats_the_ticket(patch: Patch) -> None:
+    """Well meant: who typed it wrong is to see it. It goes into the ledger, too."""
+    original = Signer._refuse
+
+    def repeat(self: Signer, turn: Turn, request: Any, attempt: Any, refusal: Any):
+        text = f"{refusal.text} (It was '{attempt.ticket}'.)"
+        original(self, turn, request, attempt, replace(refusal, text=text))
+
+    patch.setattr(Signer, "_refuse", repeat)
+
+
 def update_accepted_from_a_stranger(patch: Patch) -> None:
     def believe(self: EnrollmentCore, turn: Turn, event: Any) -> None:
         link, params = self._links.get(event.link), event.params
@@ -396,6 +407,7 @@ PLANTED = (
     _planted(signs_on_any_ticket, "it_finishes"),
     _planted(ticket_kept_for_ever, "tickets_are_forgotten"),
     _planted(ticket_logged, "secrets_stay_secret"),
+    _planted(refusal_repeats_the_ticket, "secrets_stay_secret"),
     _planted(
         update_accepted_from_a_stranger,
         "only_a_parent_changes_an_identity",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from icefloe.node.gateway.gateway import GATEWAY_LIMITS
 from icefloe.simulation import FaultPlan, Report, simulate
 from icefloe.simulation.cluster import VERSIONS, chain
 from icefloe.simulation.faults import Spell
-from icefloe.simulation.gateway import LIMITS
 
 OURS = ("valid", "approval", "renewal", "corrected", "agent-ticket", "agent-approval")
 REAL = (
@@ -122,7 +120,3 @@ def test_a_gateway_beside_a_real_satellite_signs_on_the_first_call(
     report = simulate(4, faults=FaultPlan.none(), cluster=cluster, kinds=["valid"])
     assert report.kept, report.story()
     assert report.figures["asks"] == 1
-
-
-def test_the_simulated_gateway_has_the_limits_of_the_real_one() -> None:
-    assert LIMITS == GATEWAY_LIMITS

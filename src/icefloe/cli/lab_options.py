@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypeAlias
 
 import click
 import typer
+from click.core import ParameterSource
 
 from icefloe.lab.asking import ParentAddress
 from icefloe.lab.outcomes import Outcome
@@ -73,6 +74,26 @@ ExpectOption: TypeAlias = Annotated[
 AgentKeyTypeOption: TypeAlias = Annotated[
     KeyType, typer.Option(help="The agents' keys; RSA takes seconds to make.")
 ]
+
+
+def expect_alone(ctx: typer.Context, option: str, *others: str) -> None:
+    """Refuse options that would be ignored beside another one.
+
+    Args:
+        ctx: of the command.
+        option: the one that is there, as its user writes it.
+        others: parameters that mean nothing beside it, by name.
+
+    Raises:
+        UsageError: one of them was given.
+    """
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        source = ctx.get_parameter_source(name)
+        if name in others and source is ParameterSource.COMMANDLINE:
+            negated = ctx.params[name] is False and parameter.secondary_opts
+            other = (negated or parameter.opts)[0]
+            raise click.UsageError(f"{option} and {other} do not go together")
 
 
 def parent_address(text: str) -> ParentAddress:

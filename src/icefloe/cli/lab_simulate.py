@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Final
+from typing import Final
 
 import click
 import typer
 from typer.core import TyperCommand
 
 from icefloe.cli.app import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from icefloe.cli.lab_options import expect_alone
 from icefloe.cli.lab_simulate_options import (
     SEEDS_DEFAULT,
     CrowdOption,
@@ -27,12 +28,15 @@ from icefloe.lab import scaling, simulating, simulation_report
 from icefloe.lab.simulation_progress import progress
 from icefloe.simulation import shrink
 from icefloe.simulation.coverage import never_reached
-from icefloe.simulation.report import Report
-from icefloe.simulation.running import simulate as live_through
+from icefloe.simulation.report import Failure, Report
+from icefloe.simulation.running import Script, lived
 
 EPILOG: Final = "Example: icefloe lab simulate --seeds 10000 --require-all"
 
 SHRINK_SECONDS_MAX: Final = 90.0
+
+_OF_SEEDS: Final = ("seconds", "jobs", "require_all", "shrinks")
+"""Options of a run of many seeds."""
 
 
 class SimulateCommand(TyperCommand):
@@ -42,6 +46,7 @@ class SimulateCommand(TyperCommand):
 
 
 def simulate(
+    ctx: typer.Context,
     *,
     seeds: SeedsOption = None,
     first: FirstOption = 0,
@@ -60,12 +65,13 @@ def simulate(
     promise was broken, with 2 for wrong options.
     """
     if agents is not None:
-        _expect_alone(seeds=seeds, seconds=seconds, trace=trace or None)
+        expect_alone(ctx, "--agents", *_OF_SEEDS, "seeds", "trace")
         raise typer.Exit(_scale(agents, first, as_json=as_json))
     if trace:
         if seeds not in (None, 1):
             raise click.UsageError("--trace tells the history of one seed")
-        raise typer.Exit(_tell(live_through(first)))
+        expect_alone(ctx, "--trace", *_OF_SEEDS, "as_json")
+        raise typer.Exit(_tell(lived(Script.drawn(first))))
     plan = simulating.SeedsPlan(
         first=first,
         count=seeds if seeds or seconds else SEEDS_DEFAULT,
@@ -74,31 +80,37 @@ def simulate(
     )
     with progress(sys.stderr, plan) as show:
         run = simulating.run_plan(plan, on_progress=show)
-    summary = run.summary
-    shrunk = ""
-    if summary.failed and shrinks and not run.interrupted:
-        print("making the first failure smaller", file=sys.stderr)
-        shrunk = shrink.small_test(
-            summary.failed[0].seed, seconds_max=SHRINK_SECONDS_MAX
-        )
-    version = simulating.code_version()
-    if as_json:
-        print(simulation_report.as_json(run, version=version, shrunk=shrunk))
-    else:
-        print("\n".join(simulation_report.lines(run, version=version, shrunk=shrunk)))
-    missing = require_all and never_reached(summary.totals)
-    if summary.broken:
+    _show(run, shrinks=shrinks and not run.interrupted, as_json=as_json)
+    missing = require_all and never_reached(run.summary.totals)
+    if run.summary.broken:
         raise typer.Exit(EXIT_FAILED)
     if run.interrupted:
         raise typer.Exit(EXIT_INTERRUPTED)
     raise typer.Exit(EXIT_FAILED if missing else EXIT_OK)
 
 
-def _expect_alone(**others: Any) -> None:
-    for name, value in others.items():
-        if value is not None:
-            option = {"seconds": "for"}.get(name, name)
-            raise click.UsageError(f"--agents and --{option} do not go together")
+def _show(run: simulating.SeedsRun, *, shrinks: bool, as_json: bool) -> None:
+    version = simulating.code_version()
+    if not as_json:
+        # Told before the shrinking begins, which takes long and may be ended.
+        print("\n".join(simulation_report.lines(run, version=version)), flush=True)
+    shrunk = _smaller(run.summary.failed[0]) if run.summary.failed and shrinks else ""
+    if as_json:
+        print(simulation_report.as_json(run, version=version, shrunk=shrunk))
+    elif shrunk:
+        print("\n".join(simulation_report.smallest(shrunk)))
+
+
+def _smaller(failure: Failure) -> str:
+    """Return a small test of a failure; "" if it cannot be made."""
+    print("making the first failure smaller", file=sys.stderr)
+    try:
+        return shrink.small_test(failure.seed, seconds_max=SHRINK_SECONDS_MAX)
+    except KeyboardInterrupt:
+        print("interrupted: it stays as it is", file=sys.stderr)
+    except Exception as error:  # noqa: BLE001 - what was found is worth more than this
+        print(f"it could not be made smaller: {error!r}", file=sys.stderr)
+    return ""
 
 
 def _tell(report: Report) -> int:

@@ -26,7 +26,6 @@ class Reason(enum.StrEnum):
     NOTHING_TO_DO = "nothing-to-do"
     AWAITING_APPROVAL = "awaiting-approval"
     RESERVED_NAME = "reserved-name"
-    ANOTHER_KEY = "another-key"
     OUTSIDE_SUBTREE = "outside-subtree"
     REVOKED_KEY = "revoked-key"
     TOO_MANY_CERTIFICATES = "too-many-certificates"

@@ -53,7 +53,6 @@ _WAITS_FOR_PERSON = frozenset(
     {
         Reason.AWAITING_APPROVAL.value,
         Reason.RESERVED_NAME.value,
-        Reason.ANOTHER_KEY.value,
         Reason.OUTSIDE_SUBTREE.value,
         Reason.REVOKED_KEY.value,
         Reason.TOO_MANY_CERTIFICATES.value,

@@ -15,13 +15,12 @@ from icefloe.simulation.report import Summary, replay
 WIDTH: Final = 100
 
 
-def lines(run: SeedsRun, *, version: str, shrunk: str = "") -> Iterator[str]:
+def lines(run: SeedsRun, *, version: str) -> Iterator[str]:
     """Tell a run, a line at a time.
 
     Args:
         run: what happened.
         version: of the code that ran.
-        shrunk: a small test of the first failure, or "".
     """
     summary = run.summary
     ended = "interrupted: " if run.interrupted else ""
@@ -36,11 +35,25 @@ def lines(run: SeedsRun, *, version: str, shrunk: str = "") -> Iterator[str]:
         yield f"  {'most':<14} {value:,.1f} {name.removeprefix('max.')}"
     yield from _missing(summary)
     if summary.failed:
-        yield from _failures(summary, version, shrunk)
+        yield from _failures(summary, version)
+
+
+def smallest(shrunk: str) -> Iterator[str]:
+    """Tell what a failure was made to: a small test, as text."""
+    yield ""
+    yield "the smallest history found that breaks the same promise, as a test:"
+    yield ""
+    yield shrunk
 
 
 def as_json(run: SeedsRun, *, version: str, shrunk: str = "") -> str:
-    """Return the same as one JSON object."""
+    """Return the same as one JSON object.
+
+    Args:
+        run: what happened.
+        version: of the code that ran.
+        shrunk: a small test of the first failure, or "".
+    """
     summary = run.summary
     told: dict[str, Any] = {
         "version": version,
@@ -106,7 +119,7 @@ def _missing(summary: Summary) -> Iterator[str]:
         yield f"  not to be reached: {name}: {why}"
 
 
-def _failures(summary: Summary, version: str, shrunk: str) -> Iterator[str]:
+def _failures(summary: Summary, version: str) -> Iterator[str]:
     yield ""
     for failure in summary.failed:
         yield f"seed {failure.seed}: {failure.violations[0]}"
@@ -115,8 +128,3 @@ def _failures(summary: Summary, version: str, shrunk: str) -> Iterator[str]:
     yield ""
     yield summary.failed[0].story
     yield f"with: {version}"
-    if shrunk:
-        yield ""
-        yield "the smallest history found that breaks the same promise, as a test:"
-        yield ""
-        yield shrunk

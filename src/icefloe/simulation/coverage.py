@@ -113,7 +113,6 @@ UNREACHABLE: Final[Mapping[str, str]] = MappingProxyType(
         "relay.intended -> forwarded": _NEW_ROLE,
         "relay.intended -> answered": _NEW_ROLE,
         "signer.decided -> awaiting-approval": "the command refuses such an approval",
-        "reason.another-key": "nothing gives this reason yet",
     }
 )
 """What no history can reach, and why; kept tiny.  `tests/enrollment` has tests of each

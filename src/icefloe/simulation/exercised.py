@@ -45,7 +45,10 @@ EXEMPTIONS: Final = (
     "exempt.a-refusal-is-swallowed-by-a-real-relay",
     "exempt.a-refusal-near-a-rude-node-is-not-final",
     "exempt.a-lie-about-a-ticket-is-passed-on",
+    "exempt.a-stranger-asks-where-its-victim-does",
+    "exempt.certificate-of-a-clock-ahead",
 )
-"""What is not promised beside nodes that are not ours, each where it is counted."""
+"""What is not promised, most of it beside nodes that are not ours; each is counted where
+it is made use of, and its reason stands there."""
 
 NAMES: Final = (*CLUSTERS, *SEATS, *RUDENESS, *EXEMPTIONS)

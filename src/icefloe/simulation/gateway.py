@@ -49,8 +49,10 @@ LIMITS: Final = EnrollmentLimits(
     poll_slow=60.0,
     polls_per_second=25.0,
     polls_unwaited_per_second=5.0,
+    wrong_tickets_per_minute=10,
 )
-"""As `icefloe.node.gateway.gateway.GATEWAY_LIMITS`, which this package cannot see."""
+"""As a gateway runs by default, which this package cannot see: the paces of
+`icefloe.node.gateway.gateway.GATEWAY_LIMITS`, the limits of `options.GATEWAY_DEFAULTS`."""
 
 ANSWER_SECONDS_MAX: Final = 20.0
 """As `ForwarderLimits.answer_seconds_max`."""

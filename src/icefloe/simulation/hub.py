@@ -358,7 +358,7 @@ class Hub:
         """Log what the session reports."""
         del link
         self._world.promises.secrets_stay_secret(
-            self._machine.name, report.event, report.fields
+            self._machine.name, f"logs '{report.event}'", (report.event, report.fields)
         )
 
     def link_ending(self, link: Link) -> None:

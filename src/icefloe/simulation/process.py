@@ -311,7 +311,7 @@ class Process:
 
     def _log(self, level: int, event: str, fields: dict[str, object]) -> None:
         promises, name = self._world.promises, self._machine.name
-        promises.secrets_stay_secret(name, event, fields)
+        promises.secrets_stay_secret(name, f"logs '{event}'", (event, fields))
         if "exc_info" in fields:
             promises.no_bug_shows(
                 name, f"{fields['event_kind']}: {fields['exc_info']!r}"

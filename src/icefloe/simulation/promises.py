@@ -1,8 +1,10 @@
 """The judge: the promises of the design, each a function, at every step.
 
 It knows what no node knows: what every ledger has *committed*, which tickets are right,
-who asked for what.  It reads no memory of a process, only what a process sends and
-commits, so that a bug cannot hide from it in the state that it damaged.
+who asked for what.  It judges what a process sends and commits, not what it remembers,
+so that a bug cannot hide from it in the state that it damaged; only
+`everything_is_bounded` also counts what a process holds in memory.  What a requester
+alone can see is judged beside it, by the requester.
 
 1. `no_answer_is_cut_off`            6. `only_a_parent_changes_an_identity`
 2. `durable_before_spoken`           7. `a_working_identity_is_never_lost`
@@ -18,8 +20,8 @@ promise) and `a_waiting_daemon_is_held`; and always `one_call_one_answer`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 
 from cryptography import x509
 
@@ -112,7 +114,7 @@ class Promises:
         Args:
             timeline: for the time of a violation.
             ticket_is_valid: the truth about a name and a ticket.
-            secret: stands in every ticket; must stand in no log.
+            secret: stands in every ticket; must stand in no log, answer or record.
         """
         self.violations: list[Violation] = []
         self._timeline = timeline
@@ -201,6 +203,8 @@ class Promises:
         """A transaction is durable."""
         view = self._nodes[node].view
         for write in writes:
+            # An open attempt holds its ticket, which no `repr` shows.
+            self.secrets_stay_secret(node, f"records in {type(write).__name__}", write)
             for promise, detail in view.take(write):
                 self.broken(promise, node, detail)
             if isinstance(write, AbandonIntent):
@@ -239,12 +243,17 @@ class Promises:
     # -- 2 ----------------------------------------------------------------------------
 
     def durable_before_spoken(self, node: str, command: Answer | Push | Ask) -> None:
-        """What a node says stands in its ledger already."""
+        """What a node says stands in its ledger already, and holds no secret."""
         if isinstance(command, Ask):
+            # A parent is to have the ticket: in its place, and nowhere else.
+            rest = replace(command.params, ticket="").to_params()
+            self.secrets_stay_secret(node, "tells a parent", rest)
             self._durable_ask(node, command)
         elif isinstance(command, Push):
+            self.secrets_stay_secret(node, "pushes", command.params.to_params())
             self._durable_certificate(node, command.params.cert)
         else:
+            self.secrets_stay_secret(node, "answers", dict(command.result))
             self._answered(node, command)
 
     def _durable_ask(self, node: str, command: Ask) -> None:
@@ -426,12 +435,16 @@ class Promises:
 
     # -- 8 ----------------------------------------------------------------------------
 
-    def secrets_stay_secret(
-        self, who: str, event: str, fields: Mapping[str, object]
-    ) -> None:
-        """No log line holds a ticket, and none tells of a bug."""
-        if self._secret in event or self._secret in repr(fields):
-            self.broken("secrets_stay_secret", who, f"logs a ticket: {event}")
+    def secrets_stay_secret(self, who: str, does: str, told: object) -> None:
+        """No log line, no answer, no push and nothing recorded for people has a ticket.
+
+        Args:
+            who: the node.
+            does: what it does with the words, as in "logs".
+            told: the words; what their `repr` leaves out is not looked at.
+        """
+        if self._secret in repr(told):
+            self.broken("secrets_stay_secret", who, f"{does}: a ticket is in it")
 
     def tickets_are_forgotten(self) -> None:
         """No settled or refused attempt keeps its ticket (judged at the end too)."""

@@ -307,7 +307,8 @@ class Stranger(Requesting):
         where its owner asks, or the owner would wait for a second approval for ever.
         """
         parents = self._victim.parents
-        if self._world.promises.one_signature_is_enough:
+        if self._world.promises.one_signature_is_enough and len(parents) > 1:
+            self._world.counts["exempt.a-stranger-asks-where-its-victim-does"] += 1
             return parents[0]
         return self._world.chance.choice(parents)
 

@@ -36,9 +36,9 @@ REMINDERS_EACH: Final = 24
 """A real parent is asked every second, and each ask leaves a reminder of its silence
 for 15 s; besides those there are the reminders of who waits."""
 
-HELD_EACH: Final = 6
-"""So often one connection may wait for one attempt: a relay of ours is held for 60 s,
-and asks again after 17; then it waits without a call, too."""
+HELD_EACH: Final = 2
+"""So often one connection may wait for one attempt: a relay of ours asks again before
+the hold of its last ask is over (`EnrollmentLimits.hold_member`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,23 +130,32 @@ def run_seeds(
     """
     summary = Summary()
     for seed in seeds:
-        report = _lived(seed, traced=False)
+        script = Script.drawn(seed)
+        report = lived(script, traced=False)
         if not report.kept and not summary.failed:
-            report = _lived(seed, traced=True)
+            report = lived(script, traced=True)
         summary.add(report)
         if progress is not None:
             progress(report)
     return summary
 
 
-def _lived(seed: int, *, traced: bool) -> Report:
-    """Live through a seed; what breaks the simulator is told like a broken promise."""
+def lived(script: Script, *, traced: bool = True) -> Report:
+    """Live through a history; what breaks the simulator is told like a broken promise.
+
+    Args:
+        script: all that it follows from.
+        traced: see `play`.
+
+    Returns:
+        What happened; of a history that raised, `the_simulator_holds` is broken.
+    """
     try:
-        return play(Script.drawn(seed), traced=traced)
+        return play(script, traced=traced)
     except Exception as error:  # noqa: BLE001 - the other seeds are to be told, too
         told = "".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:]
         broken = Violation("the_simulator_holds", 0.0, "simulator", told)
-        return Report(seed=seed, violations=(broken,), figures={})
+        return Report(seed=script.seed, violations=(broken,), figures={})
 
 
 def _chance(seed: int, what: str) -> Random:

@@ -17,7 +17,7 @@ from icefloe.cluster.zones import Zone
 from icefloe.simulation.cluster import SIGNER, Cluster, chain
 from icefloe.simulation.faults import SPELLS, STRIKES, FaultPlan
 from icefloe.simulation.report import Report
-from icefloe.simulation.running import Script, play
+from icefloe.simulation.running import Script, lived
 
 SEEDS_BESIDE: Final = 4
 """With a piece left away the same fault may strike elsewhere: so many other seeds are
@@ -65,7 +65,7 @@ def shrink(
     Returns:
         The smallest found; None if the script breaks no promise.
     """
-    report = play(script, traced=False)
+    report = lived(script, traced=False)
     if report.kept:
         return None
     return _Shrinking(script, report, clock() + seconds_max, clock).run()
@@ -86,7 +86,7 @@ class _Shrinking:
         smaller = True
         while smaller and not self._out_of_time():
             smaller = self._pass()
-        report = play(self._script)
+        report = lived(self._script)
         return Shrunk(self._script, self._promise, report, self._tried)
 
     def _pass(self) -> bool:
@@ -110,7 +110,7 @@ class _Shrinking:
             if beside and smaller.faults.only is not None:
                 return False
             script = replace(smaller, seed=smaller.seed + beside)
-            report = play(script, traced=False)
+            report = lived(script, traced=False)
             self._tried += 1
             if any(each.promise == self._promise for each in report.violations):
                 self._script, self._report = script, report
@@ -166,6 +166,8 @@ def _clusters(script: Script) -> Iterator[Script]:
     for child in cluster.rude_children:
         rest = tuple(each for each in cluster.rude_children if each != child)
         yield replace(script, cluster=replace(cluster, rude_children=rest))
+    if cluster.gateway:
+        yield replace(script, cluster=replace(cluster, gateway=False))
 
 
 def _without(cluster: Cluster, name: str) -> Cluster:
@@ -211,10 +213,9 @@ def _details(script: Script) -> Iterator[Script]:
 def written(shrunk: Shrunk) -> str:
     """Write a script as a test that fails until the promise is kept."""
     script = shrunk.script
-    name = "_".join(word for word in shrunk.promise.split("_"))
     lines = [
-        f"def test_{name}_in_a_small_world() -> None:",
-        f'{_INDENT}"""{str(shrunk.report.violations[0]).strip()}"""',
+        f"def test_{shrunk.promise}_in_a_small_world() -> None:",
+        f'{_INDENT}"""{_quoted(shrunk)}"""',
         f"{_INDENT}report = simulate(",
         f"{_INDENT * 2}{script.seed},",
         f"{_INDENT * 2}cluster={_cluster(script.cluster)},",
@@ -225,6 +226,15 @@ def written(shrunk: Shrunk) -> str:
         f"{_INDENT}assert report.kept, report.story()",
     ]
     return "\n".join(lines)
+
+
+def _quoted(shrunk: Shrunk) -> str:
+    """Return how the promise was broken as one line that may stand in a docstring."""
+    broken = next(v for v in shrunk.report.violations if v.promise == shrunk.promise)
+    # Of a traceback the last line says what it was.
+    detail = broken.detail.strip().splitlines()[-1:]
+    line = str(replace(broken, detail="".join(detail))).strip()
+    return line.replace("\\", "\\\\").replace('"', "'")
 
 
 def _cluster(cluster: Cluster) -> str:
@@ -241,6 +251,8 @@ def _cluster(cluster: Cluster) -> str:
         given.append(f"rude=frozenset({sorted(cluster.rude)!r})")
     if cluster.rude_children:
         given.append(f"rude_children={cluster.rude_children!r}")
+    if cluster.gateway:
+        given.append("gateway=True")
     return f"Cluster({', '.join(given)})"
 
 
