@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 
 from icefloe.lab.small_disk import SmallDisk, why_no_small_disk
+from tests.peer_gate import peers_are_required
 from tests.peers import IcefloeNode, three_levels, wait_until
 from tests.peers.fixtures import Nodes
 
 pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(
-        why_no_small_disk() is not None, reason=str(why_no_small_disk())
+        why_no_small_disk() is not None and not peers_are_required(),
+        reason=str(why_no_small_disk()),
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""`lab proxy` and `lab chaos`: options, help, what they say."""
+"""`lab proxy`, `lab chaos` and `lab abuse`: options, help, what they say."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -25,6 +26,8 @@ from icefloe.lab.chaos_schedule import Trouble
         (("--to", "x,0"), "port 0 leads nowhere"),
         (("--to", "x", "--fault", "burn"), "'burn' is no fault"),
         (("--to", "x", "--fault", "cut", "--seed", "1"), "leave out --fault"),
+        (("--to", "x", "--share", "0.5"), "--kind and --share need --seed"),
+        (("--to", "x", "--kind", "cut"), "--kind and --share need --seed"),
         (("--to", "127.0.0.1", "--listen", "192.0.2.1,1"), "cannot listen on 192"),
         ((), "Missing option '--to'"),
     ],
@@ -97,6 +100,23 @@ def test_chaos_that_makes_no_sense_is_refused(
     assert (done.code, told in done.err) == (1, True), done.text
 
 
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        (("--idle", "3", "--rate", "1000"), "--idle and --rate do not go together"),
+        (("--slow", "3", "--source", "::1"), "--slow and --source do not go together"),
+        (("--slow", "3", "--rounds", "1"), "--slow and --rounds do not go together"),
+        (("--idle", "3", "--connections", "1"), "--idle and --connections do not"),
+        (("--idle", "3"), "the good agents need tickets"),
+    ],
+)
+def test_abuse_that_would_ignore_an_option_is_refused(
+    icefloe: Command, words: tuple[str, ...], told: str
+) -> None:
+    done = icefloe.bare("lab", "abuse", "--parent", "x", *words)
+    assert (done.code, told in done.err) == (1, True), done.text
+
+
 def test_help_of_chaos_explains_every_trouble(icefloe: Command) -> None:
     text = icefloe.bare("lab", "chaos", "--help").out.partition("Troubles:")[2]
     for trouble in Trouble:
@@ -107,7 +127,9 @@ def test_a_failed_run_tells_how_to_repeat_it() -> None:
     plan = ChaosPlan(
         seed=7, blows=5, seconds=60, troubles=(Trouble.KILL,), relay="icinga2"
     )
-    assert again(plan) == (
-        "icefloe lab chaos --seed 7 --seconds 60 --blows 5 --trouble kill"
-        " --relay icinga2"
+    words = "icefloe lab chaos --seed 7 --seconds 60 --blows 5 --trouble kill"
+    assert again(plan) == f"{words} --relay icinga2"
+    other = replace(plan, clients=0, commands=3, daemons=2, icinga2s=1, relay="icefloe")
+    assert again(other) == (
+        f"{words} --clients 0 --commands 3 --daemons 2 --icinga2s 1"
     )

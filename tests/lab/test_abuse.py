@@ -114,7 +114,7 @@ def test_good_agents_are_signed_beside_a_flood_of_wrong_tickets(
             report = await measure_abuse(plan, good, entropy=ENTROPY)
             sys.stdout.write(f"\n{report.text()}\n")
             record_property("p99_ratio", report.ratio)
-            assert report.faults == []
+            assert report.complaints == []
             flood = report.felt[Load.WRONG_TICKETS]
             assert flood.answers["too-many-wrong-tickets"] > 100
             assert flood.answers["wrong-ticket"] < 100, "compared a few, not all"

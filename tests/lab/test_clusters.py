@@ -63,7 +63,7 @@ def test_all_agents_are_signed_through_icefloe_on_the_first_connection(
         report = asyncio.run(story())
     finally:
         end(stage.daemons)
-    assert report.faults(expected=Outcome.SIGNED) == []
+    assert report.complaints(expected=Outcome.SIGNED) == []
     assert report.signed == report.asked_again == COUNT
     assert report.doubled == []
 

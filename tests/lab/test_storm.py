@@ -72,7 +72,7 @@ def test_a_first_connection_through_a_satellite_is_what_the_release_makes_of_it(
     assert report.attempts == COUNT
     assert report.to_certificate is None
     assert report.in_time
-    assert report.faults() == []
+    assert report.complaints() == []
 
 
 @pytest.mark.parametrize("version", ["2.14.3", "2.14.4"])
@@ -102,7 +102,7 @@ def test_tickets_straight_at_a_master_are_signed_on_the_first_connection(
     report = report_of(asyncio.run(story()))
     assert report.first_connection == {"signed": COUNT}
     assert report.attempts_until_signed == 1
-    assert report.faults(expected=Outcome.SIGNED) == []
+    assert report.complaints(expected=Outcome.SIGNED) == []
     assert report.server_cpu_per_certificate is not None
 
 
@@ -116,7 +116,7 @@ def test_a_signer_that_signs_anew_at_each_ask_is_found_out(tmp_path: Path) -> No
     report = report_of(asyncio.run(story()))
     assert report.asked_again == COUNT
     assert len(report.doubled) == COUNT
-    assert "two different certificates" in report.faults()[0]
+    assert "two different certificates" in report.complaints()[0]
 
 
 def test_wrong_tickets_are_refused_by_a_master(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_wrong_tickets_are_refused_by_a_master(tmp_path: Path) -> None:
     report = report_of(asyncio.run(story()))
     assert report.first_connection == {"refused": COUNT}
     assert list(report.details.values()) == [COUNT]
-    assert "expected 20 signed" in report.faults(expected=Outcome.SIGNED)[0]
+    assert "expected 20 signed" in report.complaints(expected=Outcome.SIGNED)[0]
 
 
 def test_a_parent_that_is_not_there_is_unreachable() -> None:
@@ -163,7 +163,7 @@ def test_the_deadline_ends_a_storm_that_does_not_end_by_itself(tmp_path: Path) -
 
     report = report_of(asyncio.run(story()))
     assert not report.in_time
-    assert report.faults() == ["the deadline came before the end"]
+    assert report.complaints() == ["the deadline came before the end"]
     assert report.first_connection == {"pending": COUNT}
 
 

@@ -29,6 +29,7 @@ from tests.enrollment.ledger_contract import (
     ids,
     stored,
 )
+from tests.peer_gate import REQUIRE_VARIABLE, peers_are_required
 
 from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import (
@@ -464,7 +465,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        pytest.skip("cannot mount a small file system here")
+        reason = "no small file system can be mounted"
+        if peers_are_required():
+            pytest.fail(f"{reason}; {REQUIRE_VARIABLE} forbids to skip it")
+        pytest.skip(reason)
     yield where
     subprocess.run(["umount", "--lazy", str(where)], check=True)
 

@@ -6,7 +6,8 @@ certificates alone take a quarter of a second to import.
 
 Every command also takes the global options (see `invocation`).  Exit codes are
 Icinga's: 0 for success, 1 for any failure, a wrong option included; 2 only from
-`pki verify`, whose codes are those of a check plugin.
+`pki verify`, whose codes are those of a check plugin, and for wrong options of
+`lab simulate`, whose 1 means that a promise was broken; 130 for what was interrupted.
 """
 
 from __future__ import annotations

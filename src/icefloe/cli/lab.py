@@ -42,7 +42,7 @@ from icefloe.node.doors import RealClock, RealEntropy
 from icefloe.pki.trust import TrustAnchor
 from icefloe.storage.keys import KeyType
 
-FAULTS_SHOWN_MAX = 10
+COMPLAINTS_SHOWN_MAX = 10
 
 app = typer.Typer(
     context_settings=CONTEXT,
@@ -122,10 +122,10 @@ def storm(
         print(report.to_json())
     else:
         console(sys.stdout).print(report.table())
-    faults = report.faults(expected=expect)
-    for fault in faults[:FAULTS_SHOWN_MAX]:
-        print(f"fault: {fault}", file=sys.stderr)
-    raise typer.Exit(EXIT_FAILED if faults else EXIT_OK)
+    complaints = report.complaints(expected=expect)
+    for complaint in complaints[:COMPLAINTS_SHOWN_MAX]:
+        print(f"complaint: {complaint}", file=sys.stderr)
+    raise typer.Exit(EXIT_FAILED if complaints else EXIT_OK)
 
 
 @app.command(

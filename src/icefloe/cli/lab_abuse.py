@@ -15,6 +15,7 @@ from icefloe.cli.lab_options import (
     SALT_VARIABLE,
     ParentOption,
     SaltFileOption,
+    expect_alone,
     parent_address,
     salt_of,
 )
@@ -72,6 +73,9 @@ def abuse(
     nothing, or a byte a second, and are opened again when the node closes them. Exits
     with 1 if a good agent was not signed.
     """
+    if idle or slow:
+        option = "--idle" if idle else "--slow"
+        expect_alone(ctx, option, "rate", "connections", "source", "rounds")
     raise_to_hard_limit()
     where = parent_address(parent)
     salt = salt_of(salt_file, invocation(ctx).environment)
@@ -94,9 +98,9 @@ def abuse(
         )
         report = asyncio.run(_flood(flood, crowd))
     print(report.to_json() if as_json else report.text())
-    for fault in report.faults:
-        print(f"fault: {fault}", file=sys.stderr)
-    raise typer.Exit(EXIT_FAILED if report.faults else EXIT_OK)
+    for complaint in report.complaints:
+        print(f"complaint: {complaint}", file=sys.stderr)
+    raise typer.Exit(EXIT_FAILED if report.complaints else EXIT_OK)
 
 
 async def _flood(plan: AbusePlan, crowd: CrowdPlan) -> AbuseReport:

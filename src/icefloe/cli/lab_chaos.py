@@ -28,11 +28,11 @@ from icefloe.cli.options import JSONOption
 from icefloe.lab.chaos import Chaos, ChaosPlan, run_chaos
 from icefloe.lab.chaos_report import ChaosReport
 from icefloe.lab.chaos_schedule import UNPRIVILEGED, Blow
-from icefloe.lab.chaos_stage import ICEFLOE
 from icefloe.lab.screen import bar, console, is_watched
 from icefloe.node.doors import RealClock, RealEntropy
 
 _SAY_SECONDS: Final = 10.0
+_USUAL: Final = ChaosPlan(seed=0)
 
 EPILOG: Final = """\b
 Troubles:
@@ -56,12 +56,12 @@ def chaos(
     blows: BlowsOption = None,
     seconds: SecondsOption = 600.0,
     trouble: TroubleOption = None,
-    clients: ClientsOption = 6,
-    commands: CommandsOption = 1,
-    daemons: DaemonsOption = 1,
-    icinga2s: RealOption = 0,
-    signer: SignerOption = ICEFLOE,
-    relay: RelayOption = ICEFLOE,
+    clients: ClientsOption = _USUAL.clients,
+    commands: CommandsOption = _USUAL.commands,
+    daemons: DaemonsOption = _USUAL.daemons,
+    icinga2s: RealOption = _USUAL.icinga2s,
+    signer: SignerOption = _USUAL.signer,
+    relay: RelayOption = _USUAL.relay,
     keep: KeepOption = False,
     as_json: JSONOption = False,
 ) -> None:
@@ -114,9 +114,10 @@ def again(plan: ChaosPlan) -> str:
     if plan.blows is not None:
         words.append(f"--blows {plan.blows}")
     words += [f"--trouble {each}" for each in plan.troubles]
-    for name, product in (("signer", plan.signer), ("relay", plan.relay)):
-        if product != ICEFLOE:
-            words.append(f"--{name} {product}")
+    for name in ("clients", "commands", "daemons", "icinga2s", "signer", "relay"):
+        value = getattr(plan, name)
+        if value != getattr(_USUAL, name):
+            words.append(f"--{name} {value}")
     return " ".join(words)
 
 

@@ -20,11 +20,11 @@ from icefloe.lab.proxy_faults import (
     EveryConnection,
     Fault,
     FaultKind,
-    FaultPlan,
+    FaultSource,
     SeededFaults,
 )
 
-_LOOK_SECONDS: Final = 0.2
+SHARE_DEFAULT: Final = 0.5
 
 EPILOG: Final = """\b
 Faults are written KIND[:up|:down][@BYTE][=AMOUNT]; up is from the client to the server:
@@ -60,9 +60,13 @@ def proxy(
         typer.Option(help="Draw faults by chance instead; the same seed, the same."),
     ] = None,
     share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="How many connections get one, with --seed."),
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help=f"How many connections get one, with --seed [{SHARE_DEFAULT}].",
+        ),
+    ] = None,
     kind: Annotated[
         list[FaultKind] | None,
         typer.Option(help="Draw only this kind, with --seed; repeatable."),
@@ -111,13 +115,16 @@ def _plan(
     faults: Sequence[str],
     *,
     seed: int | None,
-    share: float,
+    share: float | None,
     kinds: Sequence[FaultKind] | None,
-) -> FaultPlan:
+) -> FaultSource:
     if seed is None:
+        if share is not None or kinds:
+            raise click.UsageError("--kind and --share need --seed")
         return EveryConnection(tuple(Fault.parse(each) for each in faults))
     if faults:
         raise click.UsageError("--seed draws the faults: leave out --fault")
+    share = SHARE_DEFAULT if share is None else share
     return SeededFaults(seed=seed, share=share, kinds=tuple(kinds or FaultKind))
 
 

@@ -1,1 +1,4 @@
-"""Storm and demo: load and stories on one machine."""
+"""Load, faults, stories and peers with old habits, on one machine.
+
+Storm, abuse, chaos, fault proxy and demo; it runs and reports the simulator, too.
+"""

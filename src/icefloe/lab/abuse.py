@@ -92,7 +92,7 @@ class AbuseReport:
         return round(bad.p99 / good.p99, 2) if bad and good and good.p99 else None
 
     @property
-    def faults(self) -> list[str]:
+    def complaints(self) -> list[str]:
         """What must not be: good agents that were not signed."""
         found = []
         for load, felt in self.felt.items():
@@ -116,7 +116,7 @@ class AbuseReport:
             "plan": asdict(self.plan),
             "loads": loads,
             "p99_ratio": self.ratio,
-            "faults": self.faults,
+            "complaints": self.complaints,
         }
         return msgspec.json.encode(told).decode()
 

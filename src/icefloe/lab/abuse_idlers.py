@@ -228,7 +228,7 @@ class IdlersReport:
     outcomes: Counter[str] = field(default_factory=Counter)
 
     @property
-    def faults(self) -> list[str]:
+    def complaints(self) -> list[str]:
         """What must not be: good agents that were not signed."""
         signed = self.outcomes[Outcome.SIGNED.value]
         if signed and signed == self.outcomes.total():
@@ -238,7 +238,7 @@ class IdlersReport:
     def to_json(self) -> str:
         """Return all of it as one JSON object."""
         told = {**asdict(self), "spread": Spread.of(self.seconds)}
-        return msgspec.json.encode({**told, "faults": self.faults}).decode()
+        return msgspec.json.encode({**told, "complaints": self.complaints}).decode()
 
     def text(self) -> str:
         """Return it for people."""

@@ -1,7 +1,7 @@
 """Whether nothing was lost and nothing was done twice: judged from outside.
 
 From files, ledgers and logs only, when all daemons have ended; not one line of the
-judged code is asked for its opinion, but for what reads a certificate.
+judged code is asked for its opinion, but for what reads and verifies a certificate.
 """
 
 from __future__ import annotations

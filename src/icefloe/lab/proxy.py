@@ -19,7 +19,7 @@ from typing import Final
 from icefloe.lab.asking import ParentAddress
 from icefloe.lab.errors import LabError
 from icefloe.lab.proxy_connection import ProxyConnection, close_socket
-from icefloe.lab.proxy_faults import EveryConnection, Fault, FaultKind, FaultPlan, Way
+from icefloe.lab.proxy_faults import EveryConnection, Fault, FaultKind, FaultSource, Way
 
 CONNECTIONS_MAX: Final = 1000
 """Then a new one is reset; each holds two sockets and two pieces."""
@@ -94,7 +94,7 @@ class FaultProxy:
         *,
         to: ParentAddress,
         listen: ParentAddress | None = None,
-        plan: FaultPlan | None = None,
+        plan: FaultSource | None = None,
         on_event: Callable[[ProxyEvent], None] = lambda _: None,
         connections_max: int = CONNECTIONS_MAX,
     ) -> None:
@@ -107,7 +107,7 @@ class FaultProxy:
             on_event: Told of what happens.
             connections_max: How many at a time; further ones are reset.
         """
-        self.plan: FaultPlan = plan or EveryConnection()
+        self.plan: FaultSource = plan or EveryConnection()
         self.counts = ProxyCounts()
         self._to = to
         self._listen = listen or ParentAddress(host="127.0.0.1", port=0)

@@ -131,7 +131,7 @@ class Fault:
         return self.way is None or self.way is way
 
 
-class FaultPlan(Protocol):
+class FaultSource(Protocol):
     """Says what is done to which connection."""
 
     def faults_for(self, number: int) -> Sequence[Fault]:

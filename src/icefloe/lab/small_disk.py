@@ -68,12 +68,6 @@ class SmallDisk:
         """Give the room back."""
         (self.path / _FILLING).unlink(missing_ok=True)
 
-    @property
-    def bytes_free(self) -> int:
-        """What is left."""
-        found = os.statvfs(self.path)
-        return found.f_bavail * found.f_frsize
-
 
 def why_no_small_disk() -> str | None:
     """Return why there can be none, or None when there can."""

@@ -128,7 +128,7 @@ class StormReport:
             in_time=storm.in_time,
         )
 
-    def faults(self, *, expected: Outcome | None = None) -> list[str]:
+    def complaints(self, *, expected: Outcome | None = None) -> list[str]:
         """Name what must not be, in sentences.
 
         Args:
