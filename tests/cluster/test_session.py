@@ -299,14 +299,12 @@ def test_member_may_finish_what_it_was_sending_into_a_drain() -> None:
 # -- sending ---------------------------------------------------------------------------------
 
 
-def test_four_kinds_of_messages_are_sent() -> None:
+def test_three_kinds_of_messages_are_sent() -> None:
     book = Playbook(member(), Role.DIALLER).opens()
     book.is_told(lambda s: s.send_request("m", {"a": 1}, call=7))
     book.says(Request("m", {"a": 1}, 7))
     book.is_told(lambda s: s.send_response(None, call=None))
     book.says(Response(None, None))
-    book.is_told(lambda s: s.send_error("no", call="u"))
-    book.says(Response("u", None, "no"))
     book.is_told(lambda s: s.send_notification("m", {}, ts=5.5, origin_zone="z"))
     book.says(Notification("m", {}, 5.5, "z"))
 

@@ -10,10 +10,9 @@ from icefloe.config import declarations
 from icefloe.config.declarations import (
     DECLARATIONS_MAX,
     Declarations,
-    find_monitoring_objects,
     search,
 )
-from icefloe.config.errors import ConfigError, Position
+from icefloe.config.errors import Position
 from icefloe.config.layout import NodeDirectories
 from icefloe.config.source import Source
 from tests.config.helpers import NODE, configuration_text, debian_node, write
@@ -22,7 +21,10 @@ from tests.config.helpers import NODE, configuration_text, debian_node, write
 def found_in(root: Path, files: dict[str, str | bytes]) -> Declarations:
     """Search a node that has these files below its two directories."""
     write(root, files)
-    directories = NodeDirectories(config_dir=root / "etc", data_dir=root / "lib")
+    return searched(NodeDirectories(config_dir=root / "etc", data_dir=root / "lib"))
+
+
+def searched(directories: NodeDirectories) -> Declarations:
     return search(directories, {"NodeName": NODE, "ZonesDir": "zones.d"}.get)
 
 
@@ -33,8 +35,7 @@ def shown(found: Declarations, root: Path) -> list[str]:
 def test_fresh_debian_node_has_its_example_hosts(tmp_path: Path) -> None:
     directories = debian_node(tmp_path)
     write(directories.config_dir, {"constants.conf": f'const NodeName = "{NODE}"'})
-    found = find_monitoring_objects(directories.config_dir, directories.data_dir)
-    assert [str(each).removeprefix(f"{tmp_path}/") for each in found] == [
+    assert shown(searched(directories), tmp_path) == [
         f'etc/conf.d/hosts.conf:2: object Host "{NODE}"',
         "etc/conf.d/services.conf:1: apply Service",
         'etc/conf.d/services.conf:4: apply Service "ssh"',
@@ -52,18 +53,20 @@ def test_fresh_debian_node_has_its_example_hosts(tmp_path: Path) -> None:
 )
 def test_conf_d_that_is_not_included_does_not_count(tmp_path: Path, line: str) -> None:
     directories = debian_node(tmp_path, icinga2=f"{line}\n")
-    found = find_monitoring_objects(directories.config_dir, directories.data_dir)
-    assert found == ()
+    assert searched(directories).monitoring == ()
 
 
 def test_conf_d_without_icinga2_conf_does_not_count(tmp_path: Path) -> None:
     directories = debian_node(tmp_path)
     directories.icinga2_conf.unlink()
-    assert find_monitoring_objects(directories.config_dir, directories.data_dir) == ()
+    assert searched(directories).monitoring == ()
 
 
 def test_node_without_any_file_has_nothing(tmp_path: Path) -> None:
-    assert find_monitoring_objects(tmp_path / "no", tmp_path / "nothing") == ()
+    nowhere = NodeDirectories(config_dir=tmp_path / "no", data_dir=tmp_path / "nothing")
+    assert searched(nowhere) == Declarations(
+        monitoring=(), cluster=(), client_names=frozenset(), problems=()
+    )
 
 
 @pytest.mark.parametrize(
@@ -267,9 +270,6 @@ def test_file_that_cannot_be_searched_is_a_problem(tmp_path: Path) -> None:
         "this string does not end on its line",
         "this comment does not end",
     ]
-    with pytest.raises(ConfigError) as caught:
-        find_monitoring_objects(tmp_path / "etc", tmp_path / "lib")
-    assert len(caught.value.problems) == 2
 
 
 def test_link_to_nowhere_is_a_problem(tmp_path: Path) -> None:

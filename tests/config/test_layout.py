@@ -67,7 +67,7 @@ def test_files_have_icingas_names() -> None:
 
 
 def test_our_own_files_lie_in_one_directory() -> None:
-    own = [NODE.ledger, NODE.lock, NODE.control_socket]
+    own = [NODE.ledger, NODE.lock]
     assert {path.parent for path in own} == {NODE.own_dir}
     assert NODE.own_dir == Path("/d/icefloe")
 

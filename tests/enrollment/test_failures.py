@@ -38,7 +38,7 @@ LIMITS = EnrollmentLimits(
     wrong_tickets_per_minute=3,
     wrong_tickets_per_relay=10,
     wrong_tickets_per_name=6,
-    wrong_tickets_per_name_and_peer=1,
+    wrong_tickets_per_name_and_source=1,
 )
 TOO_MANY = "too-many-wrong-tickets"
 

@@ -44,7 +44,7 @@ def test_what_a_stranger_causes_is_let_through_a_few_times_a_minute_and_counted(
             address=f"192.0.2.1:{port}",
             reason="limit",
         )
-    few = LogLimits().lines_per_peer
+    few = LogLimits().lines_per_source
     assert len(clock.logs.events) == few
     clock.seconds += PERIOD_SECONDS
     gate.log(Level.WARNING, "request turned away", reason="limit")
@@ -115,7 +115,7 @@ def test_members_issued_certificates_and_errors_always_pass(
         gate.log(Level.INFO, "session.ended", standing="anonymous")
         gate.log(level, event, **fields)
     assert clock.logs.events.count((level, event, fields)) == 1000
-    assert len(clock.logs.events) == 1000 + LogLimits().lines_per_peer
+    assert len(clock.logs.events) == 1000 + LogLimits().lines_per_source
 
 
 def test_a_member_that_ends_is_not_hidden_by_strangers_that_end() -> None:

@@ -138,7 +138,6 @@ def test_params_that_are_no_object_are_an_error(
 def test_hello_is_read(params: object, version: int, capabilities: int) -> None:
     hello = Hello.parse(params)
     assert hello == Hello(version=version, capabilities=capabilities)
-    assert hello.icefloe_version is None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +155,6 @@ def test_our_hello_says_2_14_5_and_no_capability() -> None:
     ours = Hello(icefloe={"version": "0.1"})
     assert ours.to_params()["icefloe"] == {"version": "0.1"}
     assert Hello.parse(ours.to_params()) == ours
-    assert ours.icefloe_version == "0.1"
 
 
 @pytest.mark.parametrize("facts", ["0.1", 5, [], None, True])
@@ -167,7 +165,6 @@ def test_hello_with_strange_facts_is_of_another_kind_of_node(facts: object) -> N
 def test_hello_with_strange_version_of_ours_is_still_of_our_kind() -> None:
     hello = Hello.parse({"icefloe": {"version": 5}})
     assert hello.icefloe == {"version": 5}
-    assert hello.icefloe_version is None
 
 
 # -- log::SetLogPosition ------------------------------------------------------------

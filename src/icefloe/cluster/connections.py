@@ -91,10 +91,6 @@ class Connections(Generic[_LinkT]):
         entry = self._entries.get(endpoint)
         return None if entry is None else entry.link
 
-    def endpoint_of(self, link: _LinkT) -> str | None:
-        """Return the link's endpoint, None for a link that was not admitted."""
-        return self._endpoints.get(link)
-
     def links(self) -> Mapping[str, _LinkT]:
         """Return all links by endpoint: a copy."""
         return MappingProxyType(

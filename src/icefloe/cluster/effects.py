@@ -47,7 +47,7 @@ class Transmit:
 class Deliver:
     """Hand a message to the upper layers: its sender may say that, and we act on it.
 
-    A `Request` must be answered, with `send_response` or `send_error`.
+    A `Request` must be answered, with `send_response`.
     """
 
     message: Message

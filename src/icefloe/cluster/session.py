@@ -44,7 +44,6 @@ from icefloe.wire.catalogue import HEARTBEAT, HELLO, SET_LOG_POSITION, Hello
 from icefloe.wire.catalogue import SetLogPosition as Position
 from icefloe.wire.errors import WireError
 from icefloe.wire.jsonrpc import (
-    encode_error,
     encode_notification,
     encode_request,
     encode_response,
@@ -264,15 +263,6 @@ class Session:
             call: the request's id.
         """
         return self._send(encode_response(call, result))
-
-    def send_error(self, text: str, *, call: object) -> list[Effect]:
-        """Answer a request that could not be handled at all.
-
-        Args:
-            text: for a person; an expected outcome is no error but a result.
-            call: the request's id.
-        """
-        return self._send(encode_error(call, text))
 
     def hold(self, until: MonotonicTime | None = None) -> None:
         """Let a stranger stay beyond its lifetime because it waits for an answer.

@@ -231,25 +231,14 @@ class ZoneTree:
         )
 
     def is_in_subtree(self, endpoint: str, top: str) -> bool:
-        """Whether an endpoint's zone is `top` or below it; False for an unknown one."""
+        """Whether an endpoint's zone is `top` or below it; False for an unknown one.
+
+        A relay may speak for these endpoints and for no other known one.
+        """
         zone = self.zone_of(endpoint)
         return zone is not None and self.is_at_or_below(zone, top)
 
     # -- groups of endpoints ---------------------------------------------------
-
-    def subtree_endpoints(self, zone: str) -> frozenset[str]:
-        """Name the endpoints of a zone and of every zone below it.
-
-        A relay may speak for these and for no other known endpoint.  To ask about
-        one endpoint, `is_in_subtree` is cheaper.
-        """
-        return frozenset(
-            chain.from_iterable(
-                each.endpoints
-                for each in self.zones.values()
-                if self.is_at_or_below(each.name, zone)
-            )
-        )
 
     def reserved_names(self) -> frozenset[str]:
         """Name the endpoints whose certificates would give power over others.

@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from icefloe.config.errors import ConfigError, ConfigProblem, printable
+from icefloe.config.errors import ConfigProblem, printable
 from icefloe.config.evaluator import (
     INCLUDE_DEPTH_MAX,
     UNDEFINED,
@@ -32,11 +32,9 @@ from icefloe.config.evaluator import (
     ValueProblem,
     evaluate_expression,
 )
-from icefloe.config.host import fully_qualified_name
 from icefloe.config.layout import NodeDirectories
 from icefloe.config.lexer import Kind, LexicalError, Token, tokens
 from icefloe.config.parser import ParseError, parse_expression
-from icefloe.config.predefined import predefined_names
 from icefloe.config.source import Source
 from icefloe.config.sources import (
     SourceUnreadable,
@@ -98,29 +96,6 @@ class Declarations:
     cluster: tuple[Declaration, ...]
     client_names: frozenset[str]
     problems: tuple[ConfigProblem, ...]
-
-
-def find_monitoring_objects(
-    config_dir: Path, data_dir: Path
-) -> tuple[Declaration, ...]:
-    """Find what a node that checks nothing must not have: Host and Service objects.
-
-    Args:
-        config_dir: Icinga's ConfigDir.
-        data_dir: Icinga's DataDir.
-
-    Returns:
-        The declarations in the order of the search, at most `DECLARATIONS_MAX`;
-        empty when this node has nothing to check.
-
-    Raises:
-        ConfigError: When a file could not be searched.
-    """
-    directories = NodeDirectories(config_dir=config_dir, data_dir=data_dir)
-    found = search(directories, predefined_names(directories, fully_qualified_name))
-    if found.problems:
-        raise ConfigError(found.problems)
-    return found.monitoring
 
 
 def search(

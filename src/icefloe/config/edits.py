@@ -91,15 +91,6 @@ def disable_conf_d(text: str, *, note: str, file: str) -> str:
     return text
 
 
-def includes_conf_d(text: str, *, file: str) -> bool:
-    """Whether an `icinga2.conf` includes the directory `conf.d` as a whole.
-
-    Raises:
-        ConfigError: When the file makes no sense: a string is not closed.
-    """
-    return any(_inclusions_of_conf_d(Source(file, text)))
-
-
 def include_api_users(text: str, *, note: str, file: str) -> str:
     """Let `icinga2.conf` include `conf.d/api-users.conf`, if it does not yet.
 

@@ -161,11 +161,6 @@ class NodeDirectories:
         """Held by the daemon, so that no second one uses these directories."""
         return self.own_dir / "lock"
 
-    @property
-    def control_socket(self) -> Path:
-        """Where commands reach the running daemon."""
-        return self.own_dir / "control.sock"
-
 
 def resolve_directories(
     *,

@@ -199,7 +199,7 @@ class Limits:
         "request awaits approval. A restart forgets the count.",
     )
     # The log.
-    log_lines_per_peer: int = _limit(
+    log_lines_per_source: int = _limit(
         5, "lines a minute", "Of one cause by one source: enough to see what it does."
     )
     log_lines_per_cause: int = _limit(

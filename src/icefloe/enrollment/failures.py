@@ -100,7 +100,9 @@ class Failures:
         self._strangers = Meter(Rate(limits.wrong_tickets_per_minute), keys_max=most)
         self._relays = Meter(Rate(limits.wrong_tickets_per_relay), keys_max=most)
         self._names = Meter(Rate(limits.wrong_tickets_per_name), keys_max=most)
-        self._pairs = Meter(Rate(limits.wrong_tickets_per_name_and_peer), keys_max=most)
+        self._pairs = Meter(
+            Rate(limits.wrong_tickets_per_name_and_source), keys_max=most
+        )
         # By attempt: who brought it last, until the verdict. The oldest goes first.
         self._under_way: OrderedDict[str, _UnderWay] = OrderedDict()
         self._under_way_max = most
@@ -112,7 +114,7 @@ class Failures:
             (self._strangers, limits.wrong_tickets_per_minute),
             (self._relays, limits.wrong_tickets_per_relay),
             (self._names, limits.wrong_tickets_per_name),
-            (self._pairs, limits.wrong_tickets_per_name_and_peer),
+            (self._pairs, limits.wrong_tickets_per_name_and_source),
         ):
             meter.reconfigure(Rate(number), keys_max=most)
         self._under_way_max = most

@@ -71,16 +71,16 @@ class EnrollmentLimits:
     # The same through one member, which carries many agents: at worst a sixth of a
     # core at the signer.
     wrong_tickets_per_relay: int = 600
-    # The same for one name, whoever asks; above it each peer has its own few.
+    # The same for one name, whoever asks; above it each source has its own few.
     wrong_tickets_per_name: int = 60
-    wrong_tickets_per_name_and_peer: int = 3
+    wrong_tickets_per_name_and_source: int = 3
     # Peers, names and pairs of both whose wrong tickets are remembered (200 bytes).
     rate_keys_max: int = 65_536
     # Tickets compared at one time, in turn for those who wait: two for each of the
     # threads that do it keep these busy.
     ticket_checks_at_once: int = 8
-    # Tickets of one stranger's source that wait to be compared: a site of a thousand
-    # agents that starts at once; two cores compare them in 15 s.
+    # Tickets of one stranger's source that wait to be compared: a site of 2,000 agents
+    # that starts at once; two cores compare them in 15 s.
     ticket_checks_waiting: int = 2_048
     # Certificates that tickets sign for one name in a day, each for another key. A
     # machine that is installed again and again needs a few; who found a ticket gets no

@@ -28,7 +28,7 @@ def enrollment_limits(
         wrong_tickets_per_minute=limits.wrong_tickets_per_minute,
         wrong_tickets_per_relay=limits.wrong_tickets_per_relay,
         wrong_tickets_per_name=limits.wrong_tickets_per_name,
-        wrong_tickets_per_name_and_peer=limits.wrong_tickets_per_name_and_source,
+        wrong_tickets_per_name_and_source=limits.wrong_tickets_per_name_and_source,
         rate_keys_max=limits.wrong_tickets_remembered,
         ticket_checks_at_once=limits.ticket_checks_at_once,
         ticket_checks_waiting=limits.ticket_checks_waiting_per_source,
@@ -83,6 +83,6 @@ def asking_limits(limits: Limits) -> AskingLimits:
 def log_limits(limits: Limits) -> LogLimits:
     """Return how many lines strangers can cause."""
     return LogLimits(
-        lines_per_peer=limits.log_lines_per_peer,
+        lines_per_source=limits.log_lines_per_source,
         lines_per_cause=limits.log_lines_per_cause,
     )

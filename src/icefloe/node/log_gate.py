@@ -49,11 +49,11 @@ class LogLimits:
     """Lines that strangers can cause in a minute.
 
     Attributes:
-        lines_per_peer: of one cause by one peer: enough to see what it does.
+        lines_per_source: of one cause by one source: enough to see what it does.
         lines_per_cause: of one cause by all of them: enough to see who does it.
     """
 
-    lines_per_peer: int = 5
+    lines_per_source: int = 5
     lines_per_cause: int = 30
 
 
@@ -99,7 +99,7 @@ class LogGate:
         count.by_peer[peer] += 1
         if (
             count.lines >= self.limits.lines_per_cause
-            or count.by_peer[peer] > self.limits.lines_per_peer
+            or count.by_peer[peer] > self.limits.lines_per_source
         ):
             count.left_out[peer] += 1
             return False

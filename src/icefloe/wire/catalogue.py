@@ -159,11 +159,6 @@ class Hello:
         numbers = _present(capabilities=self.capabilities, version=self.version)
         return _with_facts(numbers, self.icefloe)
 
-    @property
-    def icefloe_version(self) -> str | None:
-        """The peer's own version if it is an Icefloe node that names it."""
-        return read.fact_text(self.icefloe, "version")
-
 
 @dataclass(frozen=True, slots=True)
 class SetLogPosition:

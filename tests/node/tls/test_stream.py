@@ -186,27 +186,9 @@ async def test_reading_peer_may_take_more_than_the_limit_in_all() -> None:
         at_client = started(client)
         for count in range(1, 9):
             assert server.write(b"x" * MEGABYTE)
-            assert await server.wait_flushed(10)
+            await until(lambda: server.buffered_bytes == 0)
             await at_client.received(count)
         assert await at_client.received(8 * MEGABYTE)
-
-
-@in_loop
-async def test_wait_flushed_gives_up_at_its_deadline() -> None:
-    async with Cluster.new().with_raw_client() as (server, _peer):
-        server.write(b"x" * 20 * MEGABYTE)
-        assert not await server.wait_flushed(0.01)
-
-
-@in_loop
-async def test_wait_flushed_ends_with_the_stream() -> None:
-    async with Cluster.new().with_raw_client() as (server, _peer):
-        server.write(b"x" * 20 * MEGABYTE)
-        async with asyncio.TaskGroup() as group:
-            waiting = group.create_task(server.wait_flushed(20))
-            await turns(3)
-            server.abort()
-        assert waiting.result() is False
 
 
 # Orderly ends

@@ -65,7 +65,6 @@ class TLSStream:
         "_answer_seconds",
         "_channel",
         "_deadline",
-        "_flush_waiters",
         "_flushing",
         "_handler",
         "_loop",
@@ -120,7 +119,6 @@ class TLSStream:
         self._reading: asyncio.Handle | None = None
         self._flushing: asyncio.Handle | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._flush_waiters: list[asyncio.Future[None]] = []
         self._lost_error: ConnectionLost | None = None
         self._report: asyncio.Future[CloseReport] = self._loop.create_future()
 
@@ -188,20 +186,6 @@ class TLSStream:
         """Deliver again."""
         self._paused = False
         self._read_soon()
-
-    async def wait_flushed(self, timeout_s: float) -> bool:
-        """Wait until nothing is buffered.
-
-        Returns:
-            Whether it is so; `False` if the time ran out or the stream closed.
-        """
-        if self._phase is not _Phase.CLOSED and self._outbound:
-            waiter = self._loop.create_future()
-            self._flush_waiters.append(waiter)
-            await asyncio.wait((waiter,), timeout=timeout_s)
-            if waiter in self._flush_waiters:
-                self._flush_waiters.remove(waiter)
-        return self._phase is not _Phase.CLOSED and not self._outbound
 
     def start_drain(self, deadline_s: float) -> None:
         """Begin the orderly close, to be over in at most `deadline_s` seconds.
@@ -349,7 +333,6 @@ class TLSStream:
         for _ in range(RECORDS_PER_TURN):
             chunk = self._outbound.head()
             if not chunk:
-                self._wake_flush_waiters()
                 return False
             sent = self._channel.send(chunk)
             if isinstance(sent, Wait):
@@ -366,12 +349,6 @@ class TLSStream:
         wait = self._channel.send_close_notify()
         self._notify_sent = wait is None
         return wait is not None
-
-    def _wake_flush_waiters(self) -> None:
-        for waiter in self._flush_waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._flush_waiters.clear()
 
     # The end
 
@@ -413,7 +390,6 @@ class TLSStream:
         self._reading = self._flushing = self._deadline = None
         self._channel.close()
         self._outbound.clear()
-        self._wake_flush_waiters()
         self._report.set_result(report)
         if self._handler is not None:
             self._loop.call_soon(self._handler.connection_lost, error)
