@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.peers.fixtures import nodes, prepared_pki
+from tests.storage.small_disks import small_disk
 
-__all__ = ["nodes", "prepared_pki"]
+__all__ = ["nodes", "prepared_pki", "small_disk"]
 
 
 @pytest.fixture

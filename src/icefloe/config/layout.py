@@ -161,6 +161,16 @@ class NodeDirectories:
         """Held by the daemon, so that no second one uses these directories."""
         return self.own_dir / "lock"
 
+    @property
+    def identity_journal(self) -> Path:
+        """The directory of the journal that the node's identity is switched by, 0700."""
+        return self.own_dir / "identity"
+
+    @property
+    def backups(self) -> Path:
+        """The sets of copies that `node backup` makes, 0700.  They hold keys."""
+        return self.own_dir / "backups"
+
 
 def resolve_directories(
     *,

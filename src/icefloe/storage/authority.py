@@ -25,6 +25,7 @@ from icefloe.pki.profiles import (
     ca_certificate,
     serial_from,
 )
+from icefloe.storage.directory_lock import locked_directories
 from icefloe.storage.files import (
     Owner,
     ensure_directory,
@@ -132,14 +133,40 @@ def create_authority(
         IdentityProblem: There is a key already that cannot be used.
         FileProblem: The operating system objects.
     """
+    _expect_none(directories)
+    ensure_directory(directories.data_dir, mode=0o750, owner=owner)
+    ensure_directory(directories.ca_dir, mode=DIRECTORY_MODE, owner=owner)
+    # Two commands at once: the second one finds what the first one made.
+    with locked_directories([directories.ca_key]):
+        _expect_none(directories)
+        return _create(
+            directories,
+            key_type=key_type,
+            entropy=entropy,
+            at=at,
+            owner=owner,
+            narrator=narrator,
+        )
+
+
+def _expect_none(directories: NodeDirectories) -> None:
     if directories.ca_certificate.exists():
         raise AuthorityExists(
             directories.ca_certificate,
             problem="CA files already exist",
             remedy="they are left as they are; move them away to make a new CA",
         )
-    ensure_directory(directories.data_dir, mode=0o750, owner=owner)
-    ensure_directory(directories.ca_dir, mode=DIRECTORY_MODE, owner=owner)
+
+
+def _create(
+    directories: NodeDirectories,
+    *,
+    key_type: KeyType,
+    entropy: Entropy,
+    at: WallTime,
+    owner: Owner | None,
+    narrator: Narrator,
+) -> CertificateAuthority:
     key = _key_in(directories.ca_key)
     if key is None:
         key = generate_key(key_type)

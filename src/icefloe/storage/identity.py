@@ -18,38 +18,47 @@ works in every case there is:
   so that the old certificate, and peers that have not changed yet, are still believed.
 
 A CA that the present one does not vouch for is never installed: that takes a person.
+
+The identity that a daemon runs with is switched by a journal (`switching`), so that also
+key and certificate together are replaced in whole, and can be rolled back.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 
 from icefloe.doors import WallTime
-from icefloe.errors import IcefloeError
-from icefloe.pki.certificates import (
-    common_names,
-    key_id,
-    load_pem,
-    to_pem,
-)
-from icefloe.pki.errors import CertificateInvalid, KeyInvalid
-from icefloe.pki.keys import PrivateKey
+from icefloe.pki.certificates import key_id, to_pem
+from icefloe.pki.errors import CertificateInvalid
 from icefloe.pki.trust import TrustAnchor, verify_issued
+from icefloe.storage.directory_lock import locked_directories
 from icefloe.storage.files import (
     FileProblem,
     Owner,
-    read_file,
     read_file_if_there,
     remove_file,
     write_file,
 )
-from icefloe.storage.keys import decode_private_key
+from icefloe.storage.identity_files import (
+    CERTIFICATE_MODE,
+    TICKET_MODE,
+    IdentityFiles,
+    IdentityProblem,
+    NodeIdentity,
+    certificate_in,
+    key_in,
+    load_files,
+    load_identity,
+    load_trust_anchor,
+)
 from icefloe.storage.replacing import replace_together
+
+if TYPE_CHECKING:
+    from icefloe.storage.switching import IdentityJournal
 
 __all__ = [
     "CERTIFICATE_MODE",
@@ -58,6 +67,8 @@ __all__ = [
     "IdentityFiles",
     "IdentityProblem",
     "NodeIdentity",
+    "ca_content",
+    "heir",
     "install_ca",
     "install_certificate",
     "install_files",
@@ -69,158 +80,8 @@ __all__ = [
     "store_ticket",
 ]
 
-CERTIFICATE_MODE: Final = 0o644
-TICKET_MODE: Final = 0o600
 TICKET_BYTES_MAX: Final = 4096
 """A ticket has 40 characters; a longer secret of our own kind still fits."""
-
-_SET_UP: Final = "make one with 'icefloe node setup' or 'icefloe pki new-cert'"
-
-
-class IdentityProblem(IcefloeError):
-    """A node's identity is not there, does not fit together, or must not be replaced.
-
-    Nothing has been changed.
-
-    Attributes:
-        path: The file it is about.
-        problem: What is wrong with it.
-        remedy: What to do.
-    """
-
-    def __init__(self, path: Path, *, problem: str, remedy: str) -> None:
-        self.path = path
-        self.problem = problem
-        self.remedy = remedy
-        super().__init__(f"'{path}': {problem}; {remedy}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdentityFiles:
-    """Where the parts of one identity are.
-
-    Attributes:
-        key: The private key, PEM, 0600.
-        certificate: The node's certificate, PEM.
-        ca: The trusted CA, PEM; need not exist.
-        ticket: The ticket, 0600; need not exist.  None for an identity that no daemon
-            of this machine runs with: then no ticket is kept, or removed.
-    """
-
-    key: Path
-    certificate: Path
-    ca: Path
-    ticket: Path | None
-
-    @classmethod
-    def of_node(cls, certs_dir: Path, node_name: str) -> Self:
-        """Return Icinga's names; `node_name` has passed `check_common_name`."""
-        return cls(
-            key=certs_dir / f"{node_name}.key",
-            certificate=certs_dir / f"{node_name}.crt",
-            ca=certs_dir / "ca.crt",
-            ticket=certs_dir / "ticket",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeIdentity:
-    """A key, the certificate for it, and the CA to trust.
-
-    Attributes:
-        key_pem: The private key, PEM, unencrypted.  A secret.
-        certificate: The certificate for that key; self-signed before enrollment.
-        certificate_pem: The whole file it comes from, PEM.
-        ca_pem: The whole `ca.crt`, PEM; None when there is none yet.
-    """
-
-    key_pem: bytes = field(repr=False)
-    certificate: x509.Certificate
-    certificate_pem: bytes = field(repr=False)
-    ca_pem: bytes | None = field(repr=False)
-
-    @property
-    def node_name(self) -> str:
-        """The common name of the certificate."""
-        return common_names(self.certificate)[0]
-
-    @property
-    def key_id(self) -> str:
-        """The id of the key, see `pki.certificates.key_id`."""
-        return key_id(self.certificate)
-
-    def private_key(self) -> PrivateKey:
-        """Decode the key; slow for RSA (0.2 s), so keep what it returns."""
-        return decode_private_key(self.key_pem)
-
-
-# --- Loading --------------------------------------------------------------------------
-
-
-def load_identity(certs_dir: Path, node_name: str) -> NodeIdentity:
-    """Load a node's identity from Icinga's places.
-
-    Args:
-        certs_dir: `DataDir/certs`.
-        node_name: NodeName; the certificate has to bear it.
-
-    Raises:
-        IdentityProblem: A part is missing or cannot be used, or the parts do not
-            belong together.
-        FileProblem: The operating system objects.
-    """
-    files = IdentityFiles.of_node(certs_dir, node_name)
-    return load_files(files, node_name=node_name)
-
-
-def load_files(files: IdentityFiles, *, node_name: str | None = None) -> NodeIdentity:
-    """Load an identity from any places.
-
-    Args:
-        files: Where its parts are.
-        node_name: What the certificate has to be for; None takes any name.
-
-    Raises:
-        IdentityProblem: As for `load_identity`.
-        FileProblem: The operating system objects.
-    """
-    key_pem, key = _key_in(files.key)
-    certificate_pem = _read_required(files.certificate, what="certificate")
-    certificate = _certificate_in(files.certificate, certificate_pem)
-    if key_id(key.public_key()) != key_id(certificate):
-        raise IdentityProblem(
-            files.certificate,
-            problem=f"the certificate is not for the key in '{files.key}'",
-            remedy="restore the file that fits, or enroll this node anew",
-        )
-    _check_name(files.certificate, certificate, node_name)
-    anchor = load_trust_anchor(files)
-    return NodeIdentity(
-        key_pem=key_pem,
-        certificate=certificate,
-        certificate_pem=certificate_pem,
-        ca_pem=None if anchor is None else read_file(files.ca),
-    )
-
-
-def load_trust_anchor(files: IdentityFiles) -> TrustAnchor | None:
-    """Read `ca.crt`; None when there is none.
-
-    Raises:
-        IdentityProblem: It holds no CA certificate.
-        FileProblem: The operating system objects.
-    """
-    pem = read_file_if_there(files.ca)
-    if pem is None:
-        return None
-    try:
-        return TrustAnchor.from_pem(pem)
-    except CertificateInvalid as error:
-        raise IdentityProblem(
-            files.ca,
-            problem="it is not the certificate of a CA: " + "; ".join(error.reasons),
-            remedy="copy the CA's certificate there, or move the file away and enroll",
-        ) from error
 
 
 # --- Installing -----------------------------------------------------------------------
@@ -234,6 +95,7 @@ def install_certificate(
     ca_pem: str | bytes | None,
     owner: Owner | None,
     at: WallTime,
+    journal: IdentityJournal | None = None,
 ) -> NodeIdentity:
     """Put a newly issued certificate in place of a node's present one.
 
@@ -246,6 +108,9 @@ def install_certificate(
             know it from the parent it trusts.
         owner: Who gets the files when we are root; None keeps the key file's owner.
         at: The time to verify by, and to name the back-ups with.
+        journal: The node's, when this is the identity its daemon runs with: then the
+            switch is in whole, and 'unconfirmed' until `IdentityJournal.confirm`.
+            None for an identity that is no daemon's.
 
     Returns:
         The identity that is now in place.  The ticket has been removed.
@@ -264,6 +129,7 @@ def install_certificate(
         ca_pem=ca_pem,
         owner=owner,
         at=at,
+        journal=journal,
     )
 
 
@@ -275,38 +141,64 @@ def install_files(
     ca_pem: str | bytes | None,
     owner: Owner | None,
     at: WallTime,
+    journal: IdentityJournal | None = None,
 ) -> NodeIdentity:
     """Do the same for an identity in any places; see `install_certificate`."""
-    _, key = _key_in(files.key)
-    certificate = _certificate_in(files.certificate, certificate_pem)
-    present = load_trust_anchor(files)
-    anchor = _heir(files, present, ca_pem, at)
-    try:
-        verify_issued(
+    if journal is not None:
+        journal.recover(at)
+    _, key = key_in(files.key)
+    certificate = certificate_in(files.certificate, certificate_pem)
+    if owner is None:
+        owner = _owner_of(files.key)
+    # What is trusted from now on depends on what is there: nobody changes it meanwhile.
+    with locked_directories((files.certificate, files.ca)):
+        present = load_trust_anchor(files)
+        anchor = heir(files, present, ca_pem, at)
+        _verify(
+            files,
             certificate,
             cn=node_name,
-            key_id=key_id(key.public_key()),
+            for_key=key_id(key.public_key()),
             anchor=anchor,
             at=at,
         )
+        contents = (
+            *ca_content(files, anchor, present),
+            (files.certificate, to_pem(certificate).encode("ascii")),
+        )
+        if journal is None:
+            replace_together(contents, mode=CERTIFICATE_MODE, owner=owner, at=at)
+        else:
+            journal.switch(
+                [(path, content, CERTIFICATE_MODE) for path, content in contents],
+                files=files,
+                node_name=node_name,
+                at=at,
+                owner=owner,
+                reason="a certificate came",
+            )
+    if files.ticket is not None:
+        remove_file(files.ticket)
+    return load_files(files, node_name=node_name)
+
+
+def _verify(
+    files: IdentityFiles,
+    certificate: x509.Certificate,
+    *,
+    cn: str,
+    for_key: str,
+    anchor: TrustAnchor,
+    at: WallTime,
+) -> None:
+    try:
+        verify_issued(certificate, cn=cn, key_id=for_key, anchor=anchor, at=at)
     except CertificateInvalid as error:
         raise IdentityProblem(
             files.certificate,
             problem="the new certificate is not installed: " + "; ".join(error.reasons),
             remedy="the present identity stays; look at the CA and ask again",
         ) from error
-    if owner is None:
-        owner = _owner_of(files.key)
-    new = to_pem(certificate).encode("ascii")
-    replace_together(
-        (*_ca_content(files, anchor, present), (files.certificate, new)),
-        mode=CERTIFICATE_MODE,
-        owner=owner,
-        at=at,
-    )
-    if files.ticket is not None:
-        remove_file(files.ticket)
-    return load_files(files, node_name=node_name)
 
 
 def install_ca(
@@ -335,31 +227,48 @@ def install_ca(
         IdentityProblem: The present CA does not vouch for this one.
         FileProblem: The operating system objects.
     """
-    present = load_trust_anchor(files)
-    anchor = _heir(files, present, ca_pem, at)
     if owner is None:
         owner = _owner_of(files.key)
-    content = _ca_content(files, anchor, present)
-    replace_together(content, mode=CERTIFICATE_MODE, owner=owner, at=at)
+    with locked_directories([files.ca]):
+        present = load_trust_anchor(files)
+        anchor = heir(files, present, ca_pem, at)
+        content = ca_content(files, anchor, present)
+        replace_together(content, mode=CERTIFICATE_MODE, owner=owner, at=at)
     return bool(content)
 
 
-def _ca_content(
+def ca_content(
     files: IdentityFiles, anchor: TrustAnchor, present: TrustAnchor | None
 ) -> tuple[tuple[Path, bytes], ...]:
-    """Return what to write to `ca.crt`: nothing when it stays as it is."""
+    """Return what to write to `ca.crt`: nothing when it stays as it is.
+
+    Args:
+        files: Where it is.
+        anchor: What is to be trusted.
+        present: What is trusted now; the very same object where nothing changes.
+    """
     if anchor is present:
         return ()
     return ((files.ca, "".join(map(to_pem, anchor.all_cas)).encode("ascii")),)
 
 
-def _heir(
+def heir(
     files: IdentityFiles,
     present: TrustAnchor | None,
     ca_pem: str | bytes | None,
     at: WallTime,
 ) -> TrustAnchor:
-    """Return what the node is to trust from now on; `present` when nothing changes."""
+    """Return what the node is to trust from now on; `present` when nothing changes.
+
+    Args:
+        files: Named in what is wrong.
+        present: What it trusts now.
+        ca_pem: The CA certificate that came along; None: none did.
+        at: The time to judge by.
+
+    Raises:
+        IdentityProblem: The present CA does not vouch for this one.
+    """
     if ca_pem is None:
         if present is None:
             raise IdentityProblem(
@@ -464,50 +373,7 @@ def remove_ticket(certs_dir: Path) -> bool:
     return remove_file(certs_dir / "ticket")
 
 
-# --- Parts ----------------------------------------------------------------------------
-
-
-def _read_required(path: Path, *, what: str) -> bytes:
-    """Read a file; complain about a missing one in words that help."""
-    content = read_file_if_there(path)
-    if content is None:
-        raise IdentityProblem(path, problem=f"there is no {what}", remedy=_SET_UP)
-    return content
-
-
-def _key_in(path: Path) -> tuple[bytes, PrivateKey]:
-    pem = _read_required(path, what="private key")
-    try:
-        return pem, decode_private_key(pem)
-    except KeyInvalid as error:
-        raise IdentityProblem(
-            path, problem=f"the key cannot be used: {error.problem}", remedy=_SET_UP
-        ) from error
-
-
-def _certificate_in(path: Path, pem: str | bytes) -> x509.Certificate:
-    try:
-        return load_pem(pem)
-    except CertificateInvalid as error:
-        raise IdentityProblem(
-            path,
-            problem="it holds no usable certificate: " + "; ".join(error.reasons),
-            remedy=_SET_UP,
-        ) from error
-
-
-def _check_name(path: Path, cert: x509.Certificate, node_name: str | None) -> None:
-    names = common_names(cert)
-    if names and node_name in (None, names[0]):
-        return
-    problem = "the certificate bears no name"
-    if names:
-        problem = f"the certificate is for '{names[0]}', not for '{node_name}'"
-    raise IdentityProblem(
-        path,
-        problem=problem,
-        remedy="NodeName in constants.conf and the certificate have to agree",
-    )
+# --- Parts --------------------------------------------------------------------------
 
 
 def _owner_of(path: Path) -> Owner:

@@ -21,7 +21,7 @@ from icefloe.pki.profiles import csr
 from icefloe.pki.requests import check_signing_request
 from icefloe.storage.authority import load_authority
 from icefloe.storage.files import read_file
-from icefloe.storage.identity import CERTIFICATE_MODE
+from icefloe.storage.identity import CERTIFICATE_MODE, IdentityFiles
 from icefloe.storage.keys import (
     KEY_FILE_MODE,
     KeyType,
@@ -30,7 +30,8 @@ from icefloe.storage.keys import (
 )
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.newcomer import make_request_certificate
-from icefloe.storage.replacing import replace_together
+from icefloe.storage.replacing import replace_all, replace_together
+from icefloe.storage.switching import IdentityJournal, Phase
 
 __all__ = ["NewCertificate", "make_files", "sign_request_file"]
 
@@ -61,37 +62,48 @@ def make_files(wanted: NewCertificate, setting: Setting) -> None:
 
     Raises:
         CommonNameInvalid: No node may have this name.
-        FileProblem: The operating system objects.
+        FileProblem: The operating system objects; a node's own key and certificate
+            are both the old ones, or `IdentityJournal.recover` makes both new.
     """
     check_common_name(wanted.cn)
     key = generate_key(wanted.key_type)
     at = setting.clock.now().wall
-    _write(
-        wanted.key,
-        encode_private_key(key),
-        what="private key",
-        mode=KEY_FILE_MODE,
-        setting=setting,
-    )
+    changes = [(wanted.key, encode_private_key(key), KEY_FILE_MODE)]
+    _tell(setting, "private key", wanted.key)
     if wanted.certificate is not None:
         certificate = make_request_certificate(
             wanted.cn, key, entropy=setting.entropy, at=at
         )
-        _write(
-            wanted.certificate,
-            to_pem(certificate).encode("ascii"),
-            what="X509 certificate",
-            mode=CERTIFICATE_MODE,
-            setting=setting,
-        )
+        pem = to_pem(certificate).encode("ascii")
+        changes.append((wanted.certificate, pem, CERTIFICATE_MODE))
+        _tell(setting, "X509 certificate", wanted.certificate)
     if wanted.csr is not None:
-        _write(
-            wanted.csr,
-            csr(wanted.cn, key).public_bytes(Encoding.PEM),
-            what="certificate signing request",
-            mode=CERTIFICATE_MODE,
-            setting=setting,
+        pem = csr(wanted.cn, key).public_bytes(Encoding.PEM)
+        changes.append((wanted.csr, pem, CERTIFICATE_MODE))
+        _tell(setting, "certificate signing request", wanted.csr)
+    own = IdentityFiles.of_node(setting.directories.certs, wanted.cn)
+    if (
+        wanted.key.absolute(),
+        wanted.certificate and wanted.certificate.absolute(),
+    ) == (
+        own.key,
+        own.certificate,
+    ):
+        # The node's own pair is replaced in whole. A person decided; rights are often
+        # seen to by the tool that calls this.
+        IdentityJournal.of_node(setting.directories, owner=setting.owner).switch(
+            changes[:2],
+            files=own,
+            node_name=wanted.cn,
+            at=at,
+            reason="a new key, by 'pki new-cert'",
+            owner=setting.owner,
+            issued=False,
+            ends=Phase.CONFIRMED,
+            check_rights=False,
         )
+        changes = changes[2:]
+    replace_all(changes, owner=setting.owner, at=at)
 
 
 def sign_request_file(request: Path, certificate: Path, setting: Setting) -> None:
@@ -134,8 +146,5 @@ def sign_request_file(request: Path, certificate: Path, setting: Setting) -> Non
     )
 
 
-def _write(path: Path, data: bytes, *, what: str, mode: int, setting: Setting) -> None:
+def _tell(setting: Setting, what: str, path: Path) -> None:
     setting.narrator.information(f"Writing {what} to '{path}'.", facility="base")
-    replace_together(
-        [(path, data)], mode=mode, owner=setting.owner, at=setting.clock.now().wall
-    )
