@@ -38,9 +38,16 @@ WALL = 1_700_000_000.0
 MONO = 5_000.0
 FACTS = {"version": "0.0.1"}
 SETTINGS = SessionSettings(node_name="here", hello_facts=FACTS)
-OUR_HELLO = Notification(
-    HELLO, {"version": 21405, "capabilities": 0, "icefloe": dict(FACTS)}
-)
+
+
+def our_facts(seconds: float = 0.0) -> dict[str, object]:
+    """What we tell of ourselves, so many seconds into the test."""
+    return {**FACTS, "time": WALL + seconds}
+
+
+def our_hello(seconds: float = 0.0) -> Notification:
+    facts = our_facts(seconds)
+    return Notification(HELLO, {"version": 21405, "capabilities": 0, "icefloe": facts})
 
 
 def at(seconds: float) -> Now:
@@ -191,7 +198,7 @@ class Playbook:
         return self
 
     def says_hello(self) -> Self:
-        self.says(OUR_HELLO)
+        self.says(our_hello(self.seconds))
         assert self.next() == Opened()
         return self
 

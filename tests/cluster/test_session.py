@@ -35,7 +35,6 @@ from icefloe.wire.catalogue import (
 )
 from icefloe.wire.jsonrpc import Notification, Request, Response
 from tests.cluster.helpers import (
-    FACTS,
     SETTINGS,
     WALL,
     ConnectionPair,
@@ -44,6 +43,7 @@ from tests.cluster.helpers import (
     member,
     mono,
     notification,
+    our_facts,
     real_hello,
     request,
     response,
@@ -381,7 +381,7 @@ def test_two_sessions_greet_each_other(piece: int) -> None:
     pair = member_pair(piece=piece)
     for side in pair.sides:
         assert side.of(Opened) == [Opened()]
-        assert side.of(HelloReceived) == [HelloReceived(21405, 0, FACTS)]
+        assert side.of(HelloReceived) == [HelloReceived(21405, 0, our_facts())]
 
 
 def test_two_sessions_keep_each_other_alive() -> None:

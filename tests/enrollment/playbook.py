@@ -27,7 +27,12 @@ from icefloe.enrollment import events as ev
 from icefloe.enrollment.core import EnrollmentCore, TurnResult
 from icefloe.enrollment.ledger import Write
 from icefloe.enrollment.memory_ledger import MemoryLedger
-from icefloe.enrollment.model import AttemptRecord, RequestRecord, request_id
+from icefloe.enrollment.model import (
+    AttemptRecord,
+    DecisionKind,
+    RequestRecord,
+    request_id,
+)
 from icefloe.enrollment.own import CALL_PREFIX
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.pki.certificates import common_name, fingerprint, key_id, to_pem
@@ -410,6 +415,11 @@ class Bench:
         request = self.ledger.request(name)
         assert request is not None
         return request
+
+    def decided(self, cn: str = "agent") -> DecisionKind | None:
+        """Return why the newest request for a name was decided; None: it was not."""
+        decision = self.ledger.decision(self.request(cn).request_id)
+        return decision.kind if decision is not None else None
 
     def attempts(self, cn: str = "agent") -> Sequence[AttemptRecord]:
         """Return the attempts of the newest request for a name."""

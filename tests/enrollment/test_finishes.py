@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.enrollment.playbook import (
     DAY,
+    START,
     WRONG,
     Bench,
     anchor,
@@ -29,13 +30,15 @@ from tests.enrollment.playbook import (
     ticket_for,
 )
 
+from icefloe.cluster.zones import Relation
 from icefloe.enrollment import administration
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
 from icefloe.enrollment.batch import BatchRunner
-from icefloe.enrollment.model import AttemptState, RequestState
+from icefloe.enrollment.model import AttemptState, DecisionKind, RequestState
+from icefloe.enrollment.renewal import RenewalPolicy, window_of
 from icefloe.enrollment.settings import EnrollmentLimits, OwnIdentity
-from icefloe.pki.certificates import fingerprint, load_pem, to_pem
+from icefloe.pki.certificates import fingerprint, key_id, load_pem, to_pem
 from icefloe.pki.profiles import sign_tbs
 from icefloe.wire.catalogue import RequestCertificate
 
@@ -189,16 +192,38 @@ def test_a_failed_commit_forgets_no_other_asker_of_the_same_link() -> None:
     assert only(cmd.Push, bench.approve(bench.request())).link == satellite
 
 
-def test_a_signers_certificate_that_is_due_is_reported() -> None:
-    """Nobody renews it, and a signer may have no parent that makes it look."""
-    own = OwnIdentity(certificate=issued_certificate("m1", 5, days_left=31))
-    bench = signer(own=own)
-    assert none_of(cmd.Log, bench.said)
-    logs = [c for c in bench.pass_time(2 * DAY) if isinstance(c, cmd.Log)]
-    assert {log.event for log in logs} == {"this signer's own certificate is due"}
-    assert {log.level for log in logs} == {cmd.Level.ERROR}
+def test_a_signer_renews_its_own_certificate_and_needs_no_parent_for_it() -> None:
+    old = issued_certificate("m1", 5, serial=77, days_left=0.5)
+    bench = signer(own=OwnIdentity(certificate=old))
+    bench.pass_time(120)
+    installs = [c for c in bench.said if isinstance(c, cmd.InstallIdentity)]
+    new = load_pem(installs[0].certificate)
+    assert new.serial_number != old.serial_number
+    assert key_id(new) == key_id(old)
+    assert {each.certificate for each in installs} == {installs[0].certificate}
+    assert bench.decided("m1") is DecisionKind.RENEWAL
+
+
+def test_a_signer_takes_its_renewed_certificate_from_its_ledger_in_another_life() -> (
+    None
+):
+    old = issued_certificate("m1", 5, serial=77, days_left=0.5)
+    bench = signer(own=OwnIdentity(certificate=old))
+    first = only(cmd.InstallIdentity, bench.said)
     bench.crash()
-    assert only(cmd.Log, bench.said).level is cmd.Level.ERROR
+    assert only(cmd.InstallIdentity, bench.said) == first
+    assert len(bench.ledger.requests()) == 1
+
+
+def test_nobody_gives_a_signer_its_own_certificate() -> None:
+    old = issued_certificate("m1", 5, serial=77, days_left=0.5)
+    bench = signer(own=OwnIdentity(certificate=old))
+    bench.said.clear()
+    other = bench.member("m2", relation=Relation.SAME_ZONE)
+    link = bench.core._links[other]
+    link.upstream = True
+    forged = issued_certificate("m1", 5, serial=78)
+    assert none_of(cmd.InstallIdentity, bench.update(other, forged, request="ab"))
 
 
 # -- our own certificate ----------------------------------------------------------------
@@ -206,10 +231,11 @@ def test_a_signers_certificate_that_is_due_is_reported() -> None:
 
 def test_our_certificate_is_renewed_while_the_parents_link_stays_up() -> None:
     own = issued_certificate("s1", 5, serial=77, days_left=31)
+    due = window_of(own, RenewalPolicy()).due
     bench = relay(own=OwnIdentity(certificate=own))
     bench.parent()
-    assert own_asks(bench.pass_time(DAY / 2)) == []
-    assert own_asks(bench.pass_time(DAY))
+    assert own_asks(bench.pass_time(due - START - 1)) == []
+    assert own_asks(bench.pass_time(2))
 
 
 def test_our_asking_without_an_answer_is_repeated_and_kept_once() -> None:

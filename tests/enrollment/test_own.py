@@ -26,6 +26,7 @@ from tests.enrollment.playbook import (
 from icefloe.doors import WallTime
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
+from icefloe.enrollment.own import RETRY_RENEWAL
 from icefloe.enrollment.settings import OwnIdentity
 from icefloe.pki.certificates import load_pem, to_pem
 from icefloe.pki.profiles import ca_certificate
@@ -325,5 +326,5 @@ def test_a_parent_that_gives_back_what_is_in_use_is_left_alone_for_a_while() -> 
     due = issued_certificate("s1", 40, days_left=10)
     bench = relay(own=OwnIdentity(certificate=due))
     bench.answer_ask(up(bench, icefloe=True), signed_result(due))
-    assert none_of(cmd.Ask, bench.pass_time(59))
+    assert none_of(cmd.Ask, bench.pass_time(RETRY_RENEWAL - 1))
     only(cmd.Ask, bench.pass_time(2))

@@ -27,9 +27,10 @@ from tests.node.fake_parent import (
     signs,
     stays_silent,
 )
-from tests.node.tls.material import Authority, Node, key_pem, pem, self_signed
+from tests.node.tls.material import DAY, Authority, Node, key_pem, pem, self_signed
 
 from icefloe.doors import MonotonicTime, Now, WallTime
+from icefloe.enrollment.problems import Code, problem_of_result
 from icefloe.enrollment.requester import AskResult, Came, Ended, Parent, Requester
 from icefloe.node.acceptance import Applicant
 from icefloe.node.client import (
@@ -586,3 +587,114 @@ def plain_server() -> Iterator[int]:
 def test_fetching_from_a_port_that_speaks_no_tls_says_so(plain_server: int) -> None:
     with pytest.raises(FetchFailed, match="handshake"):
         asyncio.run(fetch_certificate("127.0.0.1", plain_server))
+
+
+# --- The code of what went wrong ------------------------------------------------------
+
+
+def asked_at(host: str, port: int) -> AskResult:
+    """Ask somebody who is pinned and cannot be had."""
+    pin = self_signed("parent1").certificate
+    applicant = Applicant(identity=identity_of(self_signed("agent1")), pins=(pin,))
+    return asyncio.run(
+        ask(
+            Parent(host, port),
+            applicant=applicant,
+            timeout_s=TIMEOUT,
+            clock=Clock(),
+            entropy=Entropy(),
+        )
+    )
+
+
+def test_a_name_without_an_address_has_a_code_of_its_own() -> None:
+    result = asked_at("no-such-host.invalid", 5665)
+    assert (result.came, result.code) == (Came.UNREACHABLE, Code.NAME_NOT_RESOLVED)
+
+
+def test_a_closed_port_is_unreachable_although_the_name_resolves() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    result = asked_at("localhost", port)
+    assert (result.came, result.code) == (Came.UNREACHABLE, Code.UNREACHABLE)
+
+
+def test_a_port_that_is_none_is_no_trouble_of_the_name() -> None:
+    assert asked_at("localhost", 0).code == Code.UNREACHABLE
+
+
+def test_who_answers_without_tls_has_a_code_of_its_own(plain_server: int) -> None:
+    result = asked_at("127.0.0.1", plain_server)
+    assert (result.came, result.code) == (Came.UNREACHABLE, Code.TLS_FAILED)
+
+
+def test_a_parent_that_is_not_pinned_mismatches() -> None:
+    with fake_parent(signs) as parent:
+        pins = (self_signed("parent1").certificate,)
+        result = asked_of(parent, newcomer(parent, pins=pins))
+    assert result.code == Code.TRUST_MISMATCH
+
+
+def test_without_pin_and_ca_trust_is_missing() -> None:
+    with fake_parent(signs) as parent:
+        result = asked_of(parent, newcomer(parent, pins=()))
+    assert (result.came, result.code) == (Came.UNTRUSTED, Code.TRUST_MISSING)
+
+
+@pytest.mark.parametrize("apart", [-3, 3], ids=["behind", "ahead"])
+def test_a_clock_years_apart_is_told_from_a_certificate_that_is_wrong(
+    apart: int,
+) -> None:
+    class Wrong(Clock):
+        def now(self) -> Now:
+            real = super().now()
+            return replace(real, wall=WallTime(real.wall + apart * 365 * 86_400))
+
+    with fake_parent(signs) as parent:
+        result = asyncio.run(
+            ask(
+                Parent("127.0.0.1", parent.port),
+                applicant=newcomer(parent),
+                timeout_s=TIMEOUT,
+                clock=Wrong(),
+                entropy=Entropy(),
+            )
+        )
+    assert (result.came, result.code) == (Came.INVALID, Code.CLOCK_WRONG)
+    assert not result.certificate
+
+
+def test_a_member_parent_seen_by_a_wrong_clock_is_a_matter_of_the_clock() -> None:
+    ca = Authority()
+    late = ca.issue("parent1", starts=10 * DAY, ends=20 * DAY)
+    with fake_parent(signs, ca=ca, node=late) as parent:
+        anchor = TrustAnchor.from_pem(pem(ca.certificate))
+        applicant = newcomer(
+            parent, pins=(), anchor=anchor, names=frozenset({"parent1"})
+        )
+        result = asked_of(parent, applicant)
+        other = replace(applicant, names=frozenset({"parent2"}))
+        named = asked_of(parent, other)
+    assert (result.came, result.code) == (Came.UNTRUSTED, Code.CLOCK_WRONG)
+    assert named.code == Code.TRUST_MISMATCH, "a name does not depend on the time"
+
+
+def test_a_certificate_of_another_ca_is_invalid_and_no_matter_of_the_clock() -> None:
+    with fake_parent(lambda asked: signs(asked, by=Authority())) as parent:
+        result = asked_of(parent)
+    assert (result.came, result.code) == (Came.INVALID, Code.INVALID_CERTIFICATE)
+
+
+@pytest.mark.parametrize(
+    "behaviour", [fails, sends(b"no netstring"), says(status_code="odd")]
+)
+def test_an_answer_that_is_none_has_a_code_of_its_own(behaviour: Behaviour) -> None:
+    result = answered(behaviour)
+    assert (result.came, result.code) == (Came.INVALID, Code.INVALID_ANSWER)
+
+
+def test_a_parent_cannot_name_our_code() -> None:
+    """`facts` are a peer's words; `code` is ours."""
+    result = answered(lambda asked: refuses(asked, reason="disk-full", code="signed"))
+    assert result.code == ""
+    assert problem_of_result(result).code == "refused-by-parent"

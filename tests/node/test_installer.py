@@ -10,10 +10,16 @@ import pytest
 from tests.node.cluster import Logs, until
 from tests.node.tls.joined import in_loop
 
-from icefloe.enrollment.commands import InstallIdentity, Level
+from icefloe.enrollment.commands import (
+    ConfirmIdentity,
+    InstallIdentity,
+    Level,
+    RollBackIdentity,
+)
 from icefloe.errors import IcefloeError
 from icefloe.node import installer as module
 from icefloe.node.installer import Installer
+from icefloe.node.own_identity import RollBackImpossible
 
 OLD = InstallIdentity(certificate="old", ca="ca")
 NEW = InstallIdentity(certificate="new", ca="ca")
@@ -21,10 +27,16 @@ NEW = InstallIdentity(certificate="new", ca="ca")
 
 @contextlib.asynccontextmanager
 async def running(
-    install: Callable[[InstallIdentity], object], logs: Logs, done: list[str]
+    install: Callable[[InstallIdentity], object],
+    logs: Logs,
+    done: list[str],
+    **more: Callable[..., object],
 ) -> AsyncIterator[Installer]:
     installer = Installer(
-        install=install, installed=lambda: done.append("done"), log=logs
+        install=install,
+        installed=lambda: done.append("done"),
+        log=logs,
+        **more,
     )
     task = asyncio.create_task(installer.run())
     try:
@@ -77,3 +89,53 @@ async def test_a_newer_certificate_takes_the_place_of_one_that_did_not_work() ->
         installer.take(NEW)
         await until(lambda: done, "installed")
     assert tries == [OLD, NEW]
+
+
+@in_loop
+async def test_orders_are_carried_out_in_their_order_and_a_confirmation_reloads_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_SECONDS_FIRST", 0.001)
+    did: list[str] = []
+
+    def confirm() -> None:
+        did.append("confirm")
+        if len(did) < 3:
+            raise IcefloeError("disk full")
+
+    logs, done = Logs("s1"), list[str]()
+    async with running(
+        lambda order: did.append(order.certificate),
+        logs,
+        done,
+        confirm=confirm,
+        roll_back=lambda order: did.append(order.reason),
+    ) as installer:
+        installer.take(NEW)
+        installer.take(ConfirmIdentity())
+        installer.take(RollBackIdentity("m1 refuses"))
+        await until(lambda: len(done) == 2, "done")
+    assert did == ["new", "confirm", "confirm", "m1 refuses"]
+    assert logs.events[-1] == (
+        Level.ERROR,
+        "own certificate rolled back to the older one",
+        {"reason": "m1 refuses"},
+    )
+
+
+@in_loop
+async def test_what_cannot_be_rolled_back_is_said_and_not_tried_again() -> None:
+    tries: list[str] = []
+
+    def roll_back(order: RollBackIdentity) -> None:
+        tries.append(order.reason)
+        raise RollBackImpossible("nothing older")
+
+    logs, done = Logs("s1"), list[str]()
+    async with running(lambda _: None, logs, done, roll_back=roll_back) as installer:
+        installer.take(RollBackIdentity("m1 refuses"))
+        await until(lambda: done, "read anew")
+        installer.take(NEW)
+        await until(lambda: len(done) == 2, "went on")
+    assert tries == ["m1 refuses"]
+    assert logs.events[0][:2] == (Level.ERROR, "own certificate not rolled back")

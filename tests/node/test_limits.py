@@ -11,6 +11,7 @@ from tests.node.cluster import Logs
 
 from icefloe.cluster.settings import SessionSettings
 from icefloe.config.limits import LIMITS, Limits
+from icefloe.enrollment.renewal import RenewalPolicy
 from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.node import limits as mapping
 from icefloe.node.askings import AskingLimits
@@ -33,6 +34,7 @@ def parts(limits: Limits) -> list[object]:
         mapping.listener_limits(limits),
         mapping.asking_limits(limits),
         mapping.log_limits(limits),
+        mapping.renewal_policy(limits),
     ]
 
 
@@ -43,6 +45,7 @@ def test_the_defaults_are_those_of_the_parts() -> None:
         ListenerLimits(),
         AskingLimits(),
         LogLimits(),
+        RenewalPolicy(),
     ]
 
 

@@ -219,6 +219,9 @@ def test_a_certificate_of_any_ca_in_the_file_is_believed() -> None:
     both = TrustAnchor.from_pem(to_pem(CA) + to_pem(icingas))
     assert codes(LEAF, both) == []
     assert codes(load_pem(data("agent1.crt")), both) == []
+    assert both.issuer_of(LEAF) == CA
+    assert both.issuer_of(load_pem(data("agent1.crt"))) == icingas
+    assert both.issuer_of(certificate()) is None
 
 
 def test_a_self_signed_certificate_is_not_believed() -> None:

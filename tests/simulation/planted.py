@@ -17,6 +17,7 @@ from icefloe.enrollment import intake, relay, signer
 from icefloe.enrollment.answers import Responder
 from icefloe.enrollment.batch import BatchRunner
 from icefloe.enrollment.commands import CheckTicket, Drain, Level, Sign
+from icefloe.enrollment.confirming import Confirming
 from icefloe.enrollment.core import EnrollmentCore
 from icefloe.enrollment.failures import Failures
 from icefloe.enrollment.ledger import LedgerUnavailableError, StoreIntent
@@ -381,6 +382,11 @@ def serial_of_another_request_given(patch: Patch) -> None:
     patch.setattr(signer, "serial_from", lambda _drawn: 0x1CEF10E << 100)
 
 
+def new_certificate_never_confirmed(patch: Patch) -> None:
+    """The older one stays what a roll-back would put back, for ever."""
+    patch.setattr(Confirming, "_confirm", _do_nothing)
+
+
 def _planted(plant: Callable[[Patch], None], *promises: str) -> Planted:
     return Planted(plant.__name__.replace("_", " "), plant, frozenset(promises))
 
@@ -442,6 +448,7 @@ PLANTED = (
     _planted(refusal_with_a_ca, "a_refusal_carries_no_ca"),
     _planted(one_stranger_takes_all_waiting, "a_refusal_has_its_reason"),
     _planted(serial_of_another_request_given, "no_bug_shows", "it_finishes"),
+    _planted(new_certificate_never_confirmed, "it_finishes"),
 )
 
 

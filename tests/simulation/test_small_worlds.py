@@ -32,6 +32,7 @@ KINDS = (
     "daemon-ticket",
     "daemon-approval",
     "agent-ticket",
+    "agent-renewal",
 )
 
 

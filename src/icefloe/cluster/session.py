@@ -322,7 +322,10 @@ class Session:
 
     def _greet(self, _data: bytes, _reason: str) -> list[Effect]:
         self._liveness.opened(self._now.mono)
-        hello = Hello(icefloe=self._settings.hello_facts)
+        # Our time goes along, for a node that is being set up to see how far its own
+        # clock is off; real nodes pass over the whole key.
+        facts = self._settings.hello_facts
+        hello = Hello(icefloe={**facts, "time": round(self._now.wall, 3)})
         payload = encode_notification(HELLO, hello.to_params())
         return [*self._outbox.transmit(payload, self._now.mono), Opened()]
 

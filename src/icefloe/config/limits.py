@@ -198,6 +198,32 @@ class Limits:
         "Keys that tickets get signed for one name; as many at once. After that the "
         "request awaits approval. A restart forgets the count.",
     )
+    # Renewal.
+    renewal_begins_percent: int = _limit(
+        66,
+        "percent",
+        "Of its life, when a node's own certificate may be renewed; the node's own "
+        "moment lies evenly spread between here and the next line's end. Two thirds: "
+        "early enough for a signer that is away for weeks.",
+        least=50,
+        most=95,
+    )
+    renewal_ends_days: int = _limit(
+        30,
+        "days",
+        "Before its end, when it has to be renewed; a tenth of its life if that is "
+        "less. Icinga's, whose signers renew nothing earlier.",
+        most=365,
+    )
+    renew_expired_days: int = _limit(
+        0,
+        "days",
+        "A signer renews without a ticket what expired no longer ago than that, for "
+        "its known name and key. 0: a ticket or a person. It lets who has an old disk "
+        "in for so much longer.",
+        least=0,
+        most=3650,
+    )
     # The log.
     log_lines_per_source: int = _limit(
         5, "lines a minute", "Of one cause by one source: enough to see what it does."

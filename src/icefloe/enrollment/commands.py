@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from icefloe.doors import MonotonicTime
 from icefloe.enrollment.events import CallId, LinkId
+from icefloe.enrollment.own_status import OwnStatus
 from icefloe.wire.catalogue import RequestCertificate, UpdateCertificate
 
 
@@ -108,6 +109,29 @@ class InstallIdentity:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmIdentity:
+    """The identity in place was accepted by a parent: nothing is to be put back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollBackIdentity:
+    """Put the older identity back, and reload: no parent accepts the new one.
+
+    Attributes:
+        reason: for people; may quote a parent.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TellOwnStatus:
+    """Keep this record of our own certificate where commands find it."""
+
+    status: OwnStatus
+
+
+@dataclass(frozen=True, slots=True)
 class Shun:
     """Refuse a peer's askings with a ticket outside the core, until it is heard again.
 
@@ -151,6 +175,9 @@ Command = (
     | CheckTicket
     | Sign
     | InstallIdentity
+    | ConfirmIdentity
+    | RollBackIdentity
+    | TellOwnStatus
     | Shun
     | Log
 )

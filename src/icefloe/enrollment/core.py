@@ -27,6 +27,7 @@ from icefloe.enrollment.model import (
     SETTLED_STATES,
     AttemptRecord,
     AttemptState,
+    CertificateRecord,
     RequestRecord,
     RequestState,
     serial_text,
@@ -36,6 +37,7 @@ from icefloe.enrollment.parting import Parting
 from icefloe.enrollment.quotas import Quotas
 from icefloe.enrollment.reception import Reception
 from icefloe.enrollment.relay import Relay
+from icefloe.enrollment.self_renewal import own_request
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.signer import Signer
 from icefloe.enrollment.turn import Turn
@@ -44,9 +46,11 @@ from icefloe.enrollment.upstream import Errand, Upstream
 from icefloe.enrollment.waiters import Waiter, Waiters
 from icefloe.pki.certificates import (
     common_name,
+    is_self_issued,
     key_id,
     load_der,
     serial_number,
+    to_pem,
 )
 from icefloe.pki.errors import PKIError
 
@@ -145,6 +149,7 @@ class EnrollmentCore:
             ev.PeerIsIcefloe: self._peer_is_icefloe,
             ev.LinkEnding: self._parting.link_ending,
             ev.LinkDown: self._link_down,
+            ev.DialFailed: self._own.dial_failed,
             ev.CertificateAsked: self._asked,
             ev.ParentAnswered: self._parent_answered,
             ev.ParentFailed: self._parent_failed,
@@ -250,6 +255,25 @@ class EnrollmentCore:
         record = self._signer.signed(turn, event)
         if record is not None:
             self._relay.settle(turn, record.request_id, record)
+            self._take_for_itself(turn, record)
+
+    def _renew_itself(self, turn: Turn) -> None:
+        """A signer's own certificate is due: nobody else would renew it."""
+        own = self._own.unfit(turn.now) if self._settings.signs else None
+        if own is None or is_self_issued(own.certificate):
+            return
+        request, attempt = own_request(turn, own.certificate)
+        record = turn.certificate(request.request_id)
+        if record is not None:
+            self._take_for_itself(turn, record)
+        elif request.state is not RequestState.REMOVED:
+            self._signer.consider(turn, request, attempt)
+
+    def _take_for_itself(self, turn: Turn, record: CertificateRecord) -> None:
+        cert = to_pem(load_der(record.certificate))
+        if self._own.is_own(cert) and self._own.unfit(turn.now) is not None:
+            name = self._settings.node_name
+            self._own.offered(turn, cert=cert, ca="", source=name)
 
     def _ticket_checked(self, turn: Turn, event: ev.TicketChecked) -> None:
         self._signer.ticket_checked(turn, event)
@@ -265,6 +289,7 @@ class EnrollmentCore:
         self._quotas.started(turn)
         self._resume(turn)
         self._expiry.look(turn)
+        self._renew_itself(turn)
 
     def _asked(self, turn: Turn, event: ev.CertificateAsked) -> None:
         self._reception.asked(
@@ -365,7 +390,7 @@ class EnrollmentCore:
             if not self._settings.signs:
                 self._relay.parent_connected(turn)
             if state.member:
-                self._own.link_up(turn, state)
+                self._own.link_up(turn, state, event.shown)
 
     def _member_seen(self, turn: Turn, state: LinkState) -> None:
         """A member's key is in use: its first key, and its request's last state."""
@@ -401,7 +426,7 @@ class EnrollmentCore:
         self._waiters.remove_link(event.link)
         if state.upstream:
             self._upstream.link_down(event.link, turn.now)
-        self._own.link_down(event.link, turn.now)
+        self._own.link_down(turn, event.link)
         if not event.clean:
             return
         for request_id in state.answered:
@@ -426,7 +451,8 @@ class EnrollmentCore:
             self._hold_ended(turn, waiter, parents)
         for errand in self._upstream.take_due(turn.now):
             self._errand_due(turn, errand)
-        self._own.deadline(turn)
+        if self._own.deadline(turn):
+            self._renew_itself(turn)
 
     def _errand_due(self, turn: Turn, errand: Errand) -> None:
         """Take an attempt to a parent, if it may still be taken there."""

@@ -42,11 +42,14 @@ class LinkUp:
     Attributes:
         upstream: requests may be forwarded here (a parent, or a same-zone
             peer where there is no parent zone).
+        shown: hex SHA-256 of the certificate (DER) that we showed on it; "" for our
+            present one, where nobody changes it.
     """
 
     link: LinkId
     peer: Peer
     upstream: bool = False
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,14 @@ class PeerIsIcefloe:
 
 @dataclass(frozen=True, slots=True)
 class LinkEnding:
-    """A parent's session closes: nothing more is sent or heard; `LinkDown` follows."""
+    """A parent's session closes: nothing more is sent or heard; `LinkDown` follows.
+
+    Attributes:
+        detail: what the parent said when it ended the connection in TLS, or "".
+    """
 
     link: LinkId
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,22 @@ class LinkDown:
 
     link: LinkId
     clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DialFailed:
+    """An endpoint was dialled, and there is no session with it.
+
+    Attributes:
+        endpoint: its name.
+        refused: somebody answered there and refused us in TLS (an alert).  Else nobody
+            answered, or not as one of ours: that says nothing about us.
+        detail: for people.
+    """
+
+    endpoint: str
+    refused: bool
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +197,7 @@ Event = (
     | PeerIsIcefloe
     | LinkEnding
     | LinkDown
+    | DialFailed
     | CertificateAsked
     | ParentAnswered
     | ParentFailed

@@ -2,7 +2,8 @@
 
 Rules 0 to 2 of the life of a request (docs/architecture.md):
 
-0. the presented certificate is ours, valid and not due: nothing to do;
+0. the presented certificate is ours, valid, and neither due nor to be renewed early
+   (`renewal`): nothing to do;
 1. a certificate for this request is known: answer with it now;
 2. else record the attempt; signer or relay go on from there.
 """
@@ -37,6 +38,8 @@ from icefloe.enrollment.model import (
 )
 from icefloe.enrollment.quotas import Quotas
 from icefloe.enrollment.reasons import HopDid, Reason
+from icefloe.enrollment.renewal import is_wanted_early
+from icefloe.enrollment.returning import may_come_back
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.pki.certificates import (
@@ -237,12 +240,15 @@ def _renews(asking: _Asking) -> str:
     anchor, at = asking.settings.anchor, asking.turn.now.wall
     presented, name = asking.presented, asking.node_name
     certificate = presented.certificate
-    if anchor is None or not anchor.is_signed(certificate, moment_for(certificate, at)):
+    if anchor is None:
         return ""
+    if not anchor.is_signed(certificate, moment_for(certificate, at)):
+        return _renews_expired(asking)
     root_due = ca_due_for(_requestor_ca(asking), anchor.ca, at)
     # A leaf issued under our CA certificate came with it: its owner has it.
     before_ca = certificate.not_valid_before_utc < anchor.ca.not_valid_before_utc
-    if up_to_date(certificate, at) and not (root_due and before_ca):
+    is_wanted = is_wanted_early(certificate, asking.params.icefloe, at)
+    if up_to_date(certificate, at) and not ((root_due and before_ca) or is_wanted):
         text = (
             f"The certificate of '{presented.cn}' and its CA certificate are "
             "valid and up to date: nothing to do."
@@ -255,6 +261,19 @@ def _renews(asking: _Asking) -> str:
         )
         raise Turned(_refusal(name, Reason.NO_POSSESSION, text))
     return serial_text(serial_number(certificate))
+
+
+def _renews_expired(asking: _Asking) -> str:
+    """Return the serial of an expired certificate that the policy renews, or ""."""
+    certificate = asking.presented.certificate
+    comes_back = may_come_back(
+        asking.turn,
+        asking.settings,
+        cn=asking.presented.cn,
+        certificate=certificate,
+        origin=asking.origin,
+    )
+    return serial_text(serial_number(certificate)) if comes_back else ""
 
 
 def _requestor_ca(asking: _Asking) -> x509.Certificate | None:

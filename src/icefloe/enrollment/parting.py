@@ -46,6 +46,7 @@ class Parting:
     def stop(self, turn: Turn, _event: Stopping | None = None) -> None:
         """Give everyone who waits an answer. Reads no ledger: it may be the trouble."""
         self.stopping = True
+        self._own.stop()
         for request_id in self._waiters.request_ids():
             self._responder.park(turn, self._waiters.of_request(request_id))
 
@@ -60,4 +61,4 @@ class Parting:
             return
         state.upstream = False
         self._upstream.link_down(event.link, turn.now)
-        self._own.link_down(event.link, turn.now)
+        self._own.link_down(turn, event.link, event.detail)

@@ -48,6 +48,9 @@ about the request: asking again later, or another parent, may help."""
 OF_THE_NODE = frozenset({Reason.SIGNER_FAULT.value, Reason.LEDGER_FAULT.value})
 """Those that are about the node and nobody's request: everybody may hear of them."""
 
+NEED_RESERVED = frozenset({Reason.RESERVED_NAME.value, Reason.REVOKED_KEY.value})
+"""What waits for one of these takes an approval with `ca sign --reserved`."""
+
 
 class HopDid(enum.StrEnum):
     """What a node did with a request."""
@@ -69,8 +72,28 @@ def reason_in_words(words: str) -> Reason:
 
     Source: Icinga 2.13.6, by running it.
     """
-    if words.startswith("Invalid ticket for CN "):
+    if words.startswith("Invalid ticket"):
         return Reason.WRONG_TICKET
     if words.rstrip(".").endswith(" declined by administrator"):
         return Reason.DECLINED
     return Reason.REFUSED_BY_PARENT
+
+
+def reason_in_note(note: str) -> Reason:
+    """Read what a request awaits approval for: the ledger keeps it in words alone.
+
+    Args:
+        note: `RequestRecord.note`, the text of a `Gate`; a test holds the two together.
+    """
+    for words, reason in _NOTES:
+        if words in note:
+            return reason
+    return Reason.AWAITING_APPROVAL
+
+
+_NOTES = (
+    ("is a reserved name", Reason.RESERVED_NAME),
+    ("which is not below zone", Reason.OUTSIDE_SUBTREE),
+    ("the last certificate of this key", Reason.REVOKED_KEY),
+    ("keys signed for", Reason.TOO_MANY_CERTIFICATES),
+)

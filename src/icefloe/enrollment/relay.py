@@ -169,20 +169,15 @@ class Relay:
         if result.status_code == SIGNED and result.cert:
             self._hops_from(turn, request, result.hops)
             if not self.take_certificate(turn, request, link, result.cert):
+                pause = self.settings.limits.poll_unusable
                 self._undecided(
-                    turn,
-                    link,
-                    call,
-                    request,
-                    attempt,
-                    reason="",
-                    pause=self.settings.limits.poll_unusable,
+                    turn, link, call, request, attempt, reason="", pause=pause
                 )
         elif result.status_code == REFUSED and reason not in TEMPORARY:
             self._refused(turn, link, request, attempt, result)
         elif result.status_code == PENDING:
             self._undecided(
-                turn, link, call, request, attempt, reason=reason, text=result.error
+                turn, link, call, request, attempt, reason=reason, said=result
             )
         else:
             turn.log(
@@ -384,8 +379,9 @@ class Relay:
         attempt: AttemptRecord,
         result: CertificateResult,
     ) -> None:
+        quiet = _is_nothing_to_do(request, result)
         refusal = Refusal(
-            reason=result.reason or reason_in_words(result.error).value,
+            reason=result.reason or (quiet or reason_in_words(result.error)).value,
             text=result.error[:_TEXT_CHARS_MAX] or f"{link.name} refused the request.",
             hop=result.hop or link.name,
             retry_after=result.retry_after,
@@ -398,7 +394,7 @@ class Relay:
         turn.settle_attempt(attempt, AttemptState.REFUSED, refusal=refusal)
         turn.add_hop(request.request_id, HopDid.REFUSED)
         turn.log(
-            Level.WARNING,
+            Level.INFO if quiet else Level.WARNING,
             "request refused by parent",
             parent=link.name,
             hop=refusal.hop,
@@ -432,7 +428,7 @@ class Relay:
         attempt: AttemptRecord,
         *,
         reason: str,
-        text: str = "",
+        said: CertificateResult | None = None,
         answered: bool = True,
         pause: float = 0.0,
         at_least: float = 0.0,
@@ -449,6 +445,7 @@ class Relay:
         if answered:
             attempt = turn.settle_attempt(attempt, AttemptState.PENDING)
         for_person = reason in _WAITS_FOR_PERSON
+        text = said.error if said is not None and link.icefloe else ""
         waiting = [
             waiter
             for waiter in self._waiters.of_request(request.request_id)
@@ -460,7 +457,9 @@ class Relay:
                 turn,
                 told,
                 reason=Reason(reason) if for_person else Reason.PARENT_PENDING,
-                text=text if link.icefloe and text else _pending_text(link, request),
+                text=text or _pending_text(link, request),
+                # Who waits for a person is told which node that person has to go to.
+                hop=(said.hop or link.name) if said and for_person else "",
             )
         self._end_if_idle(turn, request, attempt)
 
@@ -560,6 +559,17 @@ def _pending_text(link: LinkState, request: RequestRecord) -> str:
         f"to {link.name}, which has not decided yet. Ask again, or approve it "
         "on the signer."
     )
+
+
+def _is_nothing_to_do(
+    request: RequestRecord, result: CertificateResult
+) -> Reason | None:
+    """Whether a real node says that a certificate need not be renewed yet.
+
+    Without a code: no other refusal carries neither CA nor fingerprint (protocol).
+    """
+    bare = not (result.reason or result.ca or result.fingerprint_request)
+    return Reason.NOTHING_TO_DO if bare and request.renews else None
 
 
 def _trouble(link: LinkState, result: CertificateResult) -> Refusal | None:

@@ -76,6 +76,8 @@ class AskResult:
             reason that the words of a real Icinga node tell.
         temporary: REFUSED for a reason that passes; ask again later.
         icefloe: the parent is an Icefloe node, through which refusals pass.
+        code: a code of `problems`, when we know more exactly than `came` tells what
+            is wrong; never what a peer said.
     """
 
     came: Came
@@ -85,6 +87,7 @@ class AskResult:
     facts: dict[str, object] = field(default_factory=dict)
     temporary: bool = False
     icefloe: bool = False
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +169,8 @@ class Requester:
         if self._done or self._out_of_time(now):
             return self._end()
         if self._pause_until is not None and now.mono < self._pause_until:
-            return Pause(self._pause_until)
+            # A parent may want to be asked a minute later; nobody is asked by then.
+            return Pause(min(self._pause_until, self._current_deadline()))
         self._pause_until = None
         self._asking = self._parents[self._turn]
         self.asks += 1

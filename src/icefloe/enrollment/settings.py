@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from cryptography import x509
 
 from icefloe.cluster.zones import ZoneTree
+from icefloe.doors import WallTime
+from icefloe.enrollment.renewal import RenewalPolicy
 from icefloe.pki.trust import TrustAnchor
 
 
@@ -96,16 +98,43 @@ class EnrollmentLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedCertificate:
+    """A certificate of ours that no parent accepted, and that was rolled back.
+
+    Attributes:
+        fingerprint: hex SHA-256 of its DER.
+        at: when it was rolled back.
+        reason: what was seen.
+    """
+
+    fingerprint: str
+    at: WallTime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class OwnIdentity:
     """This node's own certificate as the daemon sees it.
 
     Attributes:
         certificate: the certificate the node runs with, self-signed or issued.
         ticket: the ticket kept by `node setup`, or "".
+        unconfirmed: no parent has accepted this certificate yet.
+        older: what a roll-back would put back in place; None when there is nothing.
+        refused: what was put back for the present certificate, if that was the last
+            thing that happened to it.
     """
 
     certificate: x509.Certificate
     ticket: str = field(default="", repr=False)
+    unconfirmed: bool = False
+    older: x509.Certificate | None = None
+    refused: RefusedCertificate | None = None
+
+    @property
+    def is_on_trial(self) -> bool:
+        """Whether the parents are to see it soon: it is new to them, or back."""
+        return self.unconfirmed or self.refused is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +150,7 @@ class EnrollmentSettings:
         checks_tickets: a ticket salt is configured at this signer.
         reserved_names: names a ticket may sign only the first key of.
         own: this node's identity, when the daemon is to enroll or renew it.
+        renewal: when that is due, and what a signer renews although it expired.
     """
 
     node_name: str
@@ -131,6 +161,7 @@ class EnrollmentSettings:
     reserved_names: frozenset[str] = frozenset()
     own: OwnIdentity | None = None
     limits: EnrollmentLimits = field(default_factory=EnrollmentLimits)
+    renewal: RenewalPolicy = field(default_factory=RenewalPolicy)
 
     @property
     def signs(self) -> bool:

@@ -49,6 +49,7 @@ from icefloe.enrollment.model import (
 from icefloe.enrollment.policy import Gate, gate, reserved_gate
 from icefloe.enrollment.rates import Meter, Rate
 from icefloe.enrollment.reasons import HopDid, Reason
+from icefloe.enrollment.returning import attempt_may_come_back
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.waiters import Waiters
@@ -114,6 +115,8 @@ class Signer:
         elif request.renews and _chains(attempt, self.settings, turn.now.wall):
             # The presented certificate is ours and valid: its key renews it.
             self._decide(turn, request, DecisionKind.RENEWAL, attempt)
+        elif request.renews and attempt_may_come_back(turn, self.settings, attempt):
+            self._decide(turn, request, DecisionKind.POLICY, attempt)
         elif attempt.ticket and self.settings.checks_tickets:
             self._check(turn, request, attempt)
         else:
@@ -191,8 +194,7 @@ class Signer:
             return
         if request.state is RequestState.REMOVED:
             return  # an administrator's word stands above a ticket
-        needs = self._gate(turn, request, attempt)
-        if needs is not None:
+        if (needs := self._gate(turn, request, attempt)) is not None:
             self._await_approval(turn, request, attempt, needs)
         else:
             self._signed_by_ticket.take(request.cn, turn.now.mono)

@@ -13,11 +13,14 @@ from icefloe.enrollment.commands import (
     Answer,
     Ask,
     Command,
+    ConfirmIdentity,
     Hold,
     InstallIdentity,
     Log,
     Release,
+    RollBackIdentity,
     Shun,
+    TellOwnStatus,
 )
 from icefloe.enrollment.events import CallId, CertificateAsked, Event, LinkId
 from icefloe.enrollment.links import Links
@@ -133,4 +136,14 @@ def _needs_no_ledger(command: Command) -> bool:
     """
     if isinstance(command, Ask):
         return command.call.startswith(CALL_PREFIX)
-    return isinstance(command, Log | Hold | Release | InstallIdentity | Shun)
+    return isinstance(
+        command,
+        Log
+        | Hold
+        | Release
+        | InstallIdentity
+        | ConfirmIdentity
+        | RollBackIdentity
+        | TellOwnStatus
+        | Shun,
+    )

@@ -26,6 +26,7 @@ from icefloe.enrollment.failures import Asker
 from icefloe.enrollment.lanes import Lane, Place
 from icefloe.enrollment.links import Links, LinkState
 from icefloe.enrollment.model import AttemptRecord
+from icefloe.enrollment.renewal import wish_to_renew
 from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.enrollment.turn import Turn
 from icefloe.pki.certificates import load_der, to_pem
@@ -430,5 +431,5 @@ def _params(attempt: AttemptRecord) -> RequestCertificate:
         ticket=attempt.ticket,
         cert_request=to_pem(certificate),
         requestor_ca=attempt.requestor_ca,
-        icefloe=None,
+        icefloe=wish_to_renew(certificate),
     )

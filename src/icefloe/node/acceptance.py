@@ -22,10 +22,12 @@ from typing import Final
 from cryptography import x509
 
 from icefloe.doors import WallTime
+from icefloe.enrollment.problems import Code
 from icefloe.enrollment.reasons import Reason, reason_in_words
 from icefloe.enrollment.requester import AskResult, Came
 from icefloe.pki.certificates import common_name, is_self_issued, load_pem, to_pem
 from icefloe.pki.errors import CertificateInvalid, PKIError, ReasonCode
+from icefloe.pki.errors import Reason as PKIReason
 from icefloe.pki.trust import TrustAnchor, verify_issued
 from icefloe.storage.identity import NodeIdentity
 from icefloe.wire.catalogue import (
@@ -37,8 +39,10 @@ from icefloe.wire.catalogue import (
 __all__ = [
     "WORDS_MAX",
     "Applicant",
+    "Distrust",
     "ca_in_chain",
     "is_from",
+    "peer_problem",
     "result_of",
     "tidy",
     "trust_problem",
@@ -83,9 +87,22 @@ class Applicant:
     anchor: TrustAnchor | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Distrust:
+    """Why a parent is not believed.
+
+    Attributes:
+        text: One or more reasons, without a full stop.
+        code: A code of `icefloe.enrollment.problems`.
+    """
+
+    text: str
+    code: str = Code.TRUST_MISMATCH
+
+
 def trust_problem(
     applicant: Applicant, leaf: x509.Certificate, at: WallTime
-) -> str | None:
+) -> Distrust | None:
     """Say why a parent is not to be told our ticket; None when it may be.
 
     Args:
@@ -93,37 +110,72 @@ def trust_problem(
         leaf: What the parent showed in the TLS handshake.
         at: The time.
     """
-    anchor = applicant.anchor
-    if applicant.pins and leaf not in applicant.pins:
-        return (
+    return peer_problem(
+        leaf,
+        pins=applicant.pins,
+        anchor=applicant.anchor,
+        names=applicant.names,
+        at=at,
+    )
+
+
+def peer_problem(
+    leaf: x509.Certificate,
+    *,
+    pins: tuple[x509.Certificate, ...],
+    anchor: TrustAnchor | None,
+    names: frozenset[str],
+    at: WallTime,
+) -> Distrust | None:
+    """Say the same without an applicant: before there is a key (see `Applicant`).
+
+    Raises:
+        PKIError: The certificate bears no name.
+    """
+    if pins and leaf not in pins:
+        return Distrust(
             "its certificate is not the trusted one; if it was renewed, fetch it anew "
             "with 'pki save-cert'"
         )
     if anchor is None:
-        return None if applicant.pins else "nothing tells whom to trust"
-    if not applicant.pins:
-        return _member_problem(applicant.names, anchor, leaf, at)
+        if pins:
+            return None
+        return Distrust("nothing tells whom to trust", Code.TRUST_MISSING)
+    if not pins:
+        return _member_problem(names, anchor, leaf, at)
     if is_self_issued(leaf) or is_from(anchor, leaf, at):
         # Self-signed: a parent that waits for its own certificate.  It is pinned, and
         # what it answers is judged below.
         return None
-    return f"its certificate is not from the CA in ca.crt; {_REPLACED}"
+    return Distrust(f"its certificate is not from the CA in ca.crt; {_REPLACED}")
 
 
 def _member_problem(
     names: frozenset[str], anchor: TrustAnchor, leaf: x509.Certificate, at: WallTime
-) -> str | None:
+) -> Distrust | None:
     """Say what speaks against a parent that is known by its CA and name alone.
 
     Every node of the cluster has a certificate of that CA, so the name has to fit: an
     agent must not be able to collect tickets.
     """
-    reasons: list[str] = list(anchor.problems(leaf, at))
+    found = tuple(anchor.problems(leaf, at))
+    reasons: list[str] = list(found)
     name = common_name(leaf)
-    if names and name not in names:
+    named = not names or name in names
+    if not named:
         wanted = ", ".join(sorted(names))
         reasons.append(f"its name is '{tidy(name)}', not {wanted}")
-    return "; ".join(reasons) or None
+    if not reasons:
+        return None
+    clock = named and _only_time(found)
+    code = Code.CLOCK_WRONG if clock else Code.TRUST_MISMATCH
+    return Distrust("; ".join(reasons), code)
+
+
+def _only_time(reasons: Iterable[PKIReason]) -> bool:
+    """Say whether nothing but the time speaks against a certificate."""
+    found = tuple(reasons)
+    return bool(found) and all(reason.code in _TIME for reason in found)
 
 
 def is_from(anchor: TrustAnchor, leaf: x509.Certificate, at: WallTime) -> bool:
@@ -184,7 +236,11 @@ def result_of(
         _verify(answer.cert, applicant, ca, at)
     except PKIError as error:
         return AskResult(
-            came=Came.INVALID, detail=str(error), facts=facts, icefloe=icefloe
+            came=Came.INVALID,
+            detail=str(error),
+            facts=facts,
+            icefloe=icefloe,
+            code=_code_of(error),
         )
     return AskResult(
         came=Came.SIGNED,
@@ -232,6 +288,11 @@ def tidy(words: str) -> str:
         each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in line
     )
     return shown if len(shown) <= WORDS_MAX else shown[:WORDS_MAX] + "..."
+
+
+def _code_of(error: PKIError) -> str:
+    reasons = error.reasons if isinstance(error, CertificateInvalid) else ()
+    return Code.CLOCK_WRONG if _only_time(reasons) else Code.INVALID_CERTIFICATE
 
 
 def _refusal_kind(answer: CertificateResult, applicant: Applicant) -> Came:

@@ -31,6 +31,7 @@ from icefloe.cluster.settings import SessionSettings
 from icefloe.cluster.states import Role
 from icefloe.doors import Clock, Entropy
 from icefloe.enrollment.events import LinkId
+from icefloe.enrollment.problems import Code
 from icefloe.enrollment.requester import (
     AskParent,
     AskResult,
@@ -43,12 +44,18 @@ from icefloe.enrollment.requester import (
 from icefloe.errors import IcefloeError
 from icefloe.node.acceptance import (
     Applicant,
+    Distrust,
     ca_in_chain,
     result_of,
     tidy,
     trust_problem,
 )
-from icefloe.node.errors import ConnectFailed, HandshakeFailed
+from icefloe.node.errors import (
+    ConnectFailed,
+    HandshakeFailed,
+    PeerNotPinned,
+    TransportError,
+)
 from icefloe.node.link import Link
 from icefloe.node.tls.connecting import connect
 from icefloe.node.tls.contexts import TLSIdentity, client_context
@@ -73,6 +80,7 @@ __all__ = [
     "Progress",
     "Waiting",
     "ask",
+    "code_of_failure",
     "enroll",
     "fetch_certificate",
 ]
@@ -126,17 +134,19 @@ async def ask(
     try:
         stream = await connect(parent.host, parent.port, context=context, limits=limits)
     except (ConnectFailed, HandshakeFailed) as error:
-        return AskResult(Came.UNREACHABLE, str(error))
+        return AskResult(Came.UNREACHABLE, str(error), code=code_of_failure(error))
     try:
         leaf = _leaf_of(stream)
         common_name(leaf)  # a node has one, and `Conversation` needs it
-        problem = trust_problem(applicant, leaf, clock.now().wall)
+        distrust = trust_problem(applicant, leaf, clock.now().wall)
     except PKIError as error:
-        problem, leaf = str(error), None
-    if problem is not None or leaf is None:
+        distrust, leaf = Distrust(str(error)), None
+    if distrust is not None:
         # Nothing was sent: whoever this is has not seen the ticket.
         await _close(stream)
-        return AskResult(Came.UNTRUSTED, f"{parent} is not to be trusted: {problem}")
+        text = f"{parent} is not to be trusted: {distrust.text}"
+        return AskResult(Came.UNTRUSTED, text, code=distrust.code)
+    assert leaf is not None, "without a certificate there is no trust"
     conversation = Conversation(
         stream,
         RequestCertificate(ticket=applicant.ticket),
@@ -154,6 +164,17 @@ async def ask(
         ca = ca_in_chain(chain, applicant=applicant, leaf=leaf, at=at)
         return replace(heard, ca=ca)
     return heard
+
+
+def code_of_failure(error: TransportError) -> str:
+    """Return the code of `icefloe.enrollment.problems` for a connection not had."""
+    if isinstance(error, PeerNotPinned):
+        return Code.TRUST_MISMATCH
+    if isinstance(error, HandshakeFailed):
+        return Code.TLS_FAILED
+    if isinstance(error, ConnectFailed) and not error.resolved:
+        return Code.NAME_NOT_RESOLVED
+    return Code.UNREACHABLE
 
 
 def _context_of(applicant: Applicant) -> SSL.Context:
@@ -301,6 +322,7 @@ class Conversation:
                     Came.INVALID,
                     f"the parent could not handle the request: {tidy(message.error)}",
                     icefloe=self.icefloe,
+                    code=Code.INVALID_ANSWER,
                 )
             )
         elif message.id == self._call:
@@ -317,6 +339,7 @@ class Conversation:
                 Came.INVALID,
                 f"what the parent sent is no message: {self._faults[0]}",
                 icefloe=self.icefloe,
+                code=Code.INVALID_ANSWER,
             )
         elif self._heard is None:
             why = f" ({report.error})" if report.error is not None else ""
@@ -345,6 +368,7 @@ class Conversation:
                 Came.INVALID,
                 f"the parent's answer cannot be used: {error}",
                 icefloe=self.icefloe,
+                code=Code.INVALID_ANSWER,
             )
 
     def _end(self, heard: CertificateResult | AskResult) -> None:

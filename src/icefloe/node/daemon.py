@@ -26,6 +26,7 @@ from icefloe.storage.files import ensure_directory
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.ledger_upgrade import planned_upgrade
 from icefloe.storage.lock import DaemonLock
+from icefloe.storage.switching import IdentityJournal
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -81,10 +82,12 @@ def run(
     try:
         owner = daemon_user(directories.data_dir, os.environ)
         become(owner, directory=directories.data_dir)
+        ids = (owner.uid, owner.gid) if owner is not None else None
+        # A command may have died within a switch of the identity.
+        IdentityJournal.of_node(directories, owner=ids).recover(RealClock().now().wall)
         material = read_material(directories)
         if not _may_stand_here(material, without_monitoring=without_monitoring):
             return EXIT_FAILED
-        ids = (owner.uid, owner.gid) if owner is not None else None
         ensure_directory(directories.own_dir, mode=0o700, owner=ids)
         with (
             DaemonLock.acquire(directories.lock, owner=ids),

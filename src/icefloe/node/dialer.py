@@ -12,7 +12,8 @@ from icefloe.cluster.states import Role
 from icefloe.cluster.zones import Endpoint
 from icefloe.doors import Clock, Entropy
 from icefloe.enrollment.commands import Level
-from icefloe.node.errors import TransportError
+from icefloe.enrollment.events import DialFailed
+from icefloe.node.errors import HandshakeFailed, TransportError
 from icefloe.node.hub import Hub
 from icefloe.node.logs import Logger
 from icefloe.node.tls.connecting import connect
@@ -39,6 +40,7 @@ class Dialer:
         log: Logger,
         context: Callable[[], SSL.Context],
         limits: TransportLimits,
+        submit: Callable[[DialFailed], object] = lambda _event: None,
     ) -> None:
         """Dial nothing until `run`.
 
@@ -49,7 +51,9 @@ class Dialer:
             log: where log events go.
             context: the TLS context of this moment.
             limits: times of a dial.
+            submit: told of each endpoint that was dialled in vain.
         """
+        self._submit = submit
         self._hub = hub
         self._clock = clock
         self._log = log
@@ -141,5 +145,8 @@ class Dialer:
             failures=count + 1,
             detail=str(error),
         )
+        # An alert is about us; silence, or a handshake that we end, is about them.
+        refused = isinstance(error, HandshakeFailed) and error.alert is not None
+        self._submit(DialFailed(name, refused=refused, detail=str(error)))
         self._pacer.failed(name, self._clock.now().mono)
         self._news.set()

@@ -100,16 +100,23 @@ class ConnectFailed(TransportError):
         host: Host as given.
         port: Port as given.
         attempts: Every address tried, in order.
+        resolved: Whether the host's name had an address; true for a port that is none.
     """
 
     def __init__(
-        self, *, host: str, port: int | str, attempts: tuple[ConnectAttempt, ...]
+        self,
+        *,
+        host: str,
+        port: int | str,
+        attempts: tuple[ConnectAttempt, ...],
+        resolved: bool = True,
     ) -> None:
         tried = "; ".join(f"{a.address}: {a.reason}" for a in attempts)
         super().__init__(f"cannot connect to {host} port {port}: {tried}")
         self.host = host
         self.port = port
         self.attempts = attempts
+        self.resolved = resolved
 
 
 class HandshakeFailed(TransportError):

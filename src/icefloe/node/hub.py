@@ -58,11 +58,13 @@ class HubSettings:
         tree: zones and endpoints; None without any (a memberless gateway).
         session: times and limits of sessions.
         anchor: whom the node trusts; None trusts nobody.
+        shown: hex SHA-256 of our own certificate, shown on connections from now on.
     """
 
     tree: ZoneTree | None
     session: SessionSettings
     anchor: TrustAnchor | None = None
+    shown: str = ""
 
 
 class Hub:
@@ -106,6 +108,9 @@ class Hub:
         self._leaving: dict[ev.LinkId, str] = {}
         self._core_hangs = False
         self._changed_at = MonotonicTime(float("-inf"))
+        # When our own certificate became another one, and the one before.
+        self._shown_since = MonotonicTime(float("-inf"))
+        self._shown_before = ""
         # Told when a member's place is taken and when it is free again.
         self.on_member_connected: Callable[[str], None] = _tell_nobody
         self.on_member_disconnected: Callable[[str], None] = _tell_nobody
@@ -197,9 +202,11 @@ class Hub:
             )
         if peer.is_member and admission is not None:
             admission.release()
-        return self._begin(stream, peer, role)
+        is_new = since >= self._shown_since
+        shown = self.settings.shown if is_new else self._shown_before
+        return self._begin(stream, peer, role, shown)
 
-    def _begin(self, stream: TLSStream, peer: Peer, role: Role) -> Link:
+    def _begin(self, stream: TLSStream, peer: Peer, role: Role, shown: str) -> Link:
         name = peer.common_name or ""
         session = Session(
             role=role,
@@ -218,6 +225,7 @@ class Hub:
             owner=self,
             clock=self._clock,
             log=self._log,
+            shown=shown,
         )
         self._links[link.link_id] = link
         link.start()
@@ -234,6 +242,8 @@ class Hub:
         before, self.settings = self.settings, settings
         now = self._clock.now()
         self._changed_at = now.mono
+        if settings.shown != before.shown:
+            self._shown_since, self._shown_before = now.mono, before.shown
         peers = {each.link_id: each.peer for each in self._links.values()}
         judge = partial(
             changes,
@@ -281,10 +291,16 @@ class Hub:
             )
         return bool(doubts)
 
-    def leave_members(self, reason: str) -> None:
-        """Close every member's connection in order: they are to see our new self."""
+    def leave_members(self, reason: str, *, upstream_only: bool = False) -> None:
+        """Close members' connections in order: they are to see our new self.
+
+        Args:
+            reason: for the log.
+            upstream_only: only the parents', on which another certificate was shown.
+        """
         for link in list(self._links.values()):
-            if link.peer.is_member:
+            outdated = link.upstream and link.shown != self.settings.shown
+            if outdated if upstream_only else link.peer.is_member:
                 self.leave(link, reason)
 
     # -- the end ------------------------------------------------------------------------
@@ -402,7 +418,12 @@ class Hub:
             return
         link.announced = True
         link.upstream = is_upstream(link.peer, self.settings.tree)
-        self._submit(ev.LinkUp(link.link_id, link.peer, upstream=link.upstream))
+        self._submit(
+            ev.LinkUp(link.link_id, link.peer, upstream=link.upstream, shown=link.shown)
+        )
+        if link.upstream and link.shown != self.settings.shown:
+            # Its handshake had begun when our certificate became another one.
+            self.leave(link, "own-certificate-new")
         self._log.log(
             cmd.Level.INFO if link.peer.is_member else cmd.Level.DEBUG,
             "connected",
@@ -461,7 +482,7 @@ class Hub:
         self._open_calls.gone(link.link_id)
         self._leaving.pop(link.link_id, None)
         if link.announced and link.upstream:
-            self._submit(ev.LinkEnding(link.link_id))
+            self._submit(ev.LinkEnding(link.link_id, detail=link.alert))
         snapshot = link.session.snapshot()
         if link.peer.is_member and link.peer.common_name and snapshot.log_position:
             self._log_positions[link.peer.common_name] = snapshot.log_position

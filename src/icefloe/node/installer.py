@@ -1,7 +1,8 @@
-"""Installs certificates for the node's own key, and does not give up.
+"""Carries out what the core orders about the node's own identity, and does not give up.
 
-The core orders an installation once. A full disk or a wrong owner must not cost the
-node the certificate that was signed for it: it is tried again until it works.
+The core orders each thing once.  A full disk or a wrong owner must not cost the node the
+certificate that was signed for it, nor keep it on one that its parents refuse: what does
+not work is tried again until it does.
 """
 
 from __future__ import annotations
@@ -9,17 +10,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
-from icefloe.enrollment.commands import InstallIdentity, Level
+from icefloe.enrollment.commands import (
+    ConfirmIdentity,
+    InstallIdentity,
+    Level,
+    RollBackIdentity,
+)
 from icefloe.errors import IcefloeError
 from icefloe.node.logs import Logger
+from icefloe.node.own_identity import RollBackImpossible
 
 RETRY_SECONDS_FIRST = 5.0
 RETRY_SECONDS_MAX = 600.0
 
+Order = InstallIdentity | ConfirmIdentity | RollBackIdentity
+
+_FAILED: Final = {
+    InstallIdentity: "own certificate could not be installed, trying again",
+    ConfirmIdentity: "own certificate could not be noted as confirmed, trying again",
+    RollBackIdentity: "own certificate could not be put back, trying again",
+}
+_DONE: Final = {
+    InstallIdentity: (Level.INFO, "own certificate installed"),
+    ConfirmIdentity: (Level.DEBUG, "own certificate is noted as confirmed"),
+    RollBackIdentity: (Level.ERROR, "own certificate rolled back to the older one"),
+}
+
 
 class Installer:
-    """Installs the identity it was given last."""
+    """Carries out orders one after the other, of each kind the last one."""
 
     def __init__(
         self,
@@ -27,27 +48,34 @@ class Installer:
         install: Callable[[InstallIdentity], object],
         installed: Callable[[], None],
         log: Logger,
+        confirm: Callable[[], object] = lambda: None,
+        roll_back: Callable[[RollBackIdentity], object] = lambda _order: None,
     ) -> None:
         """Have nothing to do yet.
 
         Args:
             install: does it, in another thread; may raise.
-            installed: called in the loop afterwards.
+            installed: called in the loop when the files are others.
             log: where log events go.
+            confirm: notes that it was accepted; as `install`.
+            roll_back: puts the older one back; as `install`.
         """
         self._install = install
         self._installed = installed
         self._log = log
-        self._wanted: InstallIdentity | None = None
+        self._confirm = confirm
+        self._roll_back = roll_back
+        self._wanted: list[Order] = []
         self._news = asyncio.Event()
 
-    def take(self, command: InstallIdentity) -> None:
-        """Install this one; an older one that did not work yet is given up for it."""
-        self._wanted = command
+    def take(self, order: Order) -> None:
+        """Carry this one out; an older one of its kind is given up for it."""
+        self._wanted = [each for each in self._wanted if type(each) is not type(order)]
+        self._wanted.append(order)
         self._news.set()
 
     async def run(self) -> None:
-        """Install what is taken, until cancelled."""
+        """Carry out what is taken, until cancelled."""
         pause: float | None = None
         while True:
             with contextlib.suppress(TimeoutError):
@@ -56,26 +84,56 @@ class Installer:
             if self._news.is_set():
                 self._news.clear()
                 pause = None
-            command = self._wanted
-            if command is None or await self._try(command, again=pause is not None):
+            if await self._carry_out_all(again=pause is not None):
                 pause = None
             elif pause is None:
                 pause = RETRY_SECONDS_FIRST
             else:
                 pause = min(2 * pause, RETRY_SECONDS_MAX)
 
-    async def _try(self, command: InstallIdentity, *, again: bool) -> bool:
+    async def _carry_out_all(self, *, again: bool) -> bool:
+        """Carry out what is wanted; false when one of them did not work."""
+        while self._wanted:
+            order = self._wanted[0]
+            if not await self._try(order, again=again):
+                return False
+            # Another one of its kind may have come meanwhile.
+            self._wanted = [each for each in self._wanted if each is not order]
+        return True
+
+    async def _try(self, order: Order, *, again: bool) -> bool:
         try:
-            await asyncio.to_thread(self._install, command)
+            await asyncio.to_thread(self._do, order)
+        except RollBackImpossible as error:
+            self._log.log(
+                Level.ERROR, "own certificate not rolled back", detail=str(error)
+            )
+            self._installed()
+            return True
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
             known = isinstance(error, IcefloeError)
             self._log.log(
                 Level.WARNING if again else Level.ERROR,
-                "own certificate could not be installed, trying again",
+                _FAILED[type(order)],
                 detail=str(error),
                 **({} if known else {"exc_info": error}),
             )
             return False
-        self._log.log(Level.INFO, "own certificate installed")
-        self._installed()
+        self._done(order)
         return True
+
+    def _do(self, order: Order) -> None:
+        match order:
+            case InstallIdentity():
+                self._install(order)
+            case ConfirmIdentity():
+                self._confirm()
+            case RollBackIdentity():
+                self._roll_back(order)
+
+    def _done(self, order: Order) -> None:
+        level, event = _DONE[type(order)]
+        why = {"reason": order.reason} if isinstance(order, RollBackIdentity) else {}
+        self._log.log(level, event, **why)
+        if not isinstance(order, ConfirmIdentity):
+            self._installed()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from icefloe.cluster.settings import SessionSettings
 from icefloe.config.limits import Limits
+from icefloe.enrollment.renewal import RenewalPolicy
 from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.node.askings import AskingLimits
 from icefloe.node.log_gate import LogLimits
@@ -37,6 +38,15 @@ def enrollment_limits(
         waiters_anonymous_max=limits.askings_per_connection,
         waiters_member_max=limits.askings_per_member,
         request_lifetime=limits.request_lifetime_days * DAY_SECONDS,
+    )
+
+
+def renewal_policy(limits: Limits) -> RenewalPolicy:
+    """Return when own certificates are due, and which expired ones are renewed."""
+    return RenewalPolicy(
+        begins_percent=limits.renewal_begins_percent,
+        ends_days=limits.renewal_ends_days,
+        renew_expired_days=limits.renew_expired_days,
     )
 
 

@@ -26,7 +26,7 @@ from icefloe.cluster.settings import outbound_bytes_max
 from icefloe.cluster.states import Role
 from icefloe.doors import Clock, MonotonicTime, Now
 from icefloe.enrollment.events import LinkId
-from icefloe.node.errors import ConnectionLost, ReaderTooSlow
+from icefloe.node.errors import ConnectionLost, ReaderTooSlow, TLSViolated
 from icefloe.node.logs import Logger
 from icefloe.node.tls.stream_interface import CloseReport
 from icefloe.node.tls.transport import TLSStream
@@ -70,6 +70,8 @@ class Link:
         begun: when the handshake was done.
         has_asked: a request came on it.
         ended: the session has ended; nothing more is sent or heard.
+        shown: hex SHA-256 of the certificate that we showed on it.
+        alert: what the peer said in TLS when it ended the connection, or "".
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Link:
         owner: LinkOwner,
         clock: Clock,
         log: Logger,
+        shown: str = "",
     ) -> None:
         """Join a stream and a session; nothing happens before `start`."""
         self.link_id = link_id
@@ -94,6 +97,8 @@ class Link:
         self.begun = clock.now().mono
         self.has_asked = False
         self.ended = False
+        self.shown = shown
+        self.alert = ""
         self._stream = stream
         self._owner = owner
         self._clock = clock
@@ -162,6 +167,9 @@ class Link:
 
     def _closed(self, report: CloseReport) -> None:
         self._disarm()
+        if isinstance(report.error, TLSViolated) and report.error.alert:
+            # In TLS 1.3 a certificate of ours is refused after the handshake.
+            self.alert = str(report.error)
         self._end()
         self._owner.link_closed(self, report)
 

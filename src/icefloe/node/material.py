@@ -19,6 +19,7 @@ from icefloe.config.model import NodeConfiguration
 from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
 from icefloe.errors import IcefloeError
 from icefloe.node import limits
+from icefloe.node.own_identity import read_own_identity
 from icefloe.node.tls.contexts import DEFAULT_CIPHER_LIST, TLSIdentity, TLSSettings
 from icefloe.node.workers import SigningSecrets
 from icefloe.pki.certificates import key_id, load_pem
@@ -46,7 +47,7 @@ class Material:
     crl_pem: bytes | None = field(repr=False)
     issuer: x509.Certificate | None
     secrets: SigningSecrets = field(repr=False)
-    ticket: str = field(repr=False)
+    own: OwnIdentity = field(repr=False)
 
     @property
     def node_name(self) -> str:
@@ -57,6 +58,11 @@ class Material:
     def signs(self) -> bool:
         """Whether this node holds the CA key."""
         return self.issuer is not None
+
+    @property
+    def ticket(self) -> str:
+        """The ticket for the node's own certificate, or "".  A secret."""
+        return self.own.ticket
 
     def tls_identity(self) -> TLSIdentity:
         """Return what TLS needs."""
@@ -91,8 +97,9 @@ class Material:
             checks_tickets=bool(self.secrets.ticket_salt),
             reserved_names=configuration.zones.reserved_names()
             | configuration.api_client_names,
-            own=OwnIdentity(certificate=self.identity.certificate, ticket=self.ticket),
+            own=self.own,
             limits=limits.enrollment_limits(configuration.limits),
+            renewal=limits.renewal_policy(configuration.limits),
         )
 
 
@@ -131,7 +138,7 @@ def read_material(
         crl_pem=crl_pem,
         issuer=issuer,
         secrets=SigningSecrets(ca_key=key, ticket_salt=configuration.ticket_salt),
-        ticket=load_ticket(directories.certs),
+        own=read_own_identity(directories, identity, load_ticket(directories.certs)),
     )
 
 

@@ -27,17 +27,19 @@ from icefloe.node.listener_log import log_listener_event
 from icefloe.node.log_gate import LogGate
 from icefloe.node.logs import Logger
 from icefloe.node.material import Material, MaterialError, read_material
+from icefloe.node.own_identity import OwnIdentityFiles
 from icefloe.node.reloading import Reloader
 from icefloe.node.revocation_watch import list_alarms, stale_lists
 from icefloe.node.runner import TurnRunner
 from icefloe.node.service_manager import READY, STOPPING, reloading
+from icefloe.node.status_keeper import StatusKeeper
 from icefloe.node.stopping import Ending, stop_in_order
 from icefloe.node.tls.contexts import client_context, server_context
 from icefloe.node.tls.listener import Admission, Listener, ListenerLimits
 from icefloe.node.tls.stream_interface import TransportLimits
 from icefloe.node.tls.transport import TLSStream
 from icefloe.node.workers import Workers
-from icefloe.storage.identity import install_certificate
+from icefloe.pki.certificates import fingerprint
 from icefloe.storage.ledger import SQLiteLedger
 
 # How often the reminders below are looked at, and said.
@@ -98,7 +100,6 @@ class Node:
         self._notify = notify
         self._without_monitoring = without_monitoring
         self._material = material
-        self._owner = owner
         self._clock = clock
         self._log = log
         self._failed_part = ""
@@ -118,9 +119,20 @@ class Node:
             maintain=ledger.checkpoint,
         )
         self._workers = Workers(material.secrets, submit=self._runner.submit, log=log)
-        self._installer = Installer(
-            install=self._install, installed=self.reload, log=log
+        self._own_files = OwnIdentityFiles(
+            material.configuration.directories,
+            material.node_name,
+            owner=(owner.uid, owner.gid) if owner is not None else None,
+            clock=clock,
         )
+        self._installer = Installer(
+            install=self._own_files.install,
+            confirm=self._own_files.confirm,
+            roll_back=self._own_files.roll_back,
+            installed=self.reload,
+            log=log,
+        )
+        self._status_keeper = StatusKeeper(keep=self._own_files.keep_status, log=log)
         self._hub = Hub(
             settings=self._hub_settings(),
             clock=clock,
@@ -161,6 +173,7 @@ class Node:
             others = (
                 part(self._dialer.run, "dialer"),
                 part(self._installer.run, "installer"),
+                part(self._status_keeper.run, "status-keeper"),
                 part(self._remind, "reminder"),
                 part(self._reloader.run, "reloader"),
             )
@@ -216,6 +229,7 @@ class Node:
 
     def _prepare(self) -> _Prepared:
         """Read the files and check all that can be wrong with them; in a thread."""
+        self._own_files.recover()
         material = read_material(
             self._material.configuration.directories,
             ca_key=self._material.secrets.ca_key,
@@ -258,8 +272,10 @@ class Node:
         3. Open connections are judged again; those whose peer still stands as it did
            go on, whatever certificate was shown on them. The others are closed in
            order, with the reason in the log.
-        4. If this node was a stranger to its peers (no certificate yet) and is none
-           any more, its members' connections are made anew.
+        4. If our own certificate is one that no parent has accepted yet, or was put
+           back, the connections to the parents are made anew: whether they accept it
+           shows there. If this node was a stranger
+           to its peers (no certificate yet) and is none any more, all its members' are.
         """
         old, material = self._material, prepared.material
         self._material = material
@@ -274,6 +290,8 @@ class Node:
         await self._hub.reconfigure(self._hub_settings())
         if self._is_proven(material) and not self._is_proven(old):
             self._hub.leave_members("own-certificate-new")
+        elif material.own.is_on_trial:
+            self._hub.leave_members("own-certificate-new", upstream_only=True)
         self._say_reminders()
         if _place_of(material) != self._bound:
             host, port = self._bound
@@ -300,22 +318,12 @@ class Node:
                 self._workers.carry_out(command)
             case cmd.Log():
                 self._log.log(command.level, command.event, **command.fields)
-            case cmd.InstallIdentity():
+            case cmd.InstallIdentity() | cmd.ConfirmIdentity() | cmd.RollBackIdentity():
                 self._installer.take(command)
+            case cmd.TellOwnStatus():
+                self._status_keeper.take(command.status)
             case _:
                 self._hub.carry_out(command)
-
-    def _install(self, command: cmd.InstallIdentity) -> None:
-        """Install an identity; called in another thread."""
-        owner = self._owner
-        install_certificate(
-            self._material.configuration.directories.certs,
-            self._material.node_name,
-            certificate_pem=command.certificate,
-            ca_pem=command.ca,
-            owner=(owner.uid, owner.gid) if owner is not None else None,
-            at=self._clock.now().wall,
-        )
 
     # -- from the listener ---------------------------------------------------------------
 
@@ -354,6 +362,7 @@ class Node:
             log=self._log,
             context=lambda: self._client_context,
             limits=self._transport_limits(),
+            submit=self._runner.submit,
         )
         self._hub.on_member_connected = dialer.connected
         self._hub.on_member_disconnected = dialer.disconnected
@@ -377,6 +386,7 @@ class Node:
             tree=self._material.configuration.zones,
             session=self._material.session_settings(),
             anchor=self._material.anchor,
+            shown=fingerprint(self._material.identity.certificate),
         )
 
     def _transport_limits(self) -> TransportLimits:

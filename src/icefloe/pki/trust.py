@@ -146,6 +146,15 @@ class TrustAnchor:
         # One reason is enough: a stranger's certificate costs no look at its signature.
         return next(self._problems(cert, _moment(at)), None) is None
 
+    def issuer_of(self, cert: x509.Certificate) -> x509.Certificate | None:
+        """Return the CA certificate whose name and key the certificate bears, or None.
+
+        Compare its key id with that of `ca` to see whether a certificate is from the
+        current CA or from an older one that is still trusted.
+        """
+        issuers = self._issuers(cert)
+        return issuers[0] if issuers else None
+
     def check_successor(self, new_ca: x509.Certificate, at: WallTime) -> None:
         """Check that a new CA certificate may take the place of this one.
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Final
 
+from icefloe.enrollment.renewal import DAY_SECONDS
 from icefloe.habits import habits_of
+from icefloe.pki.trust import LEAF_RENEWAL_WINDOW
 from icefloe.simulation.cluster import VERSIONS, Cluster
 from icefloe.simulation.daemons import (
     REDIAL_SECONDS,
@@ -18,7 +20,12 @@ from icefloe.simulation.daemons import (
 from icefloe.simulation.flooding import Flooder
 from icefloe.simulation.gateway import GATEWAY, GatewayMachine
 from icefloe.simulation.habitual import HabitualMachine, HabitualOperator
-from icefloe.simulation.identities import authority, self_signed_identity
+from icefloe.simulation.identities import (
+    Identity,
+    authority,
+    self_signed_identity,
+    signed_identity,
+)
 from icefloe.simulation.machine import Machine, Seat
 from icefloe.simulation.odd import ODD_KINDS, OddRequester, neighbour, oddity
 from icefloe.simulation.operator import SECONDS_TO_DECIDE, Approvals, Operator
@@ -43,9 +50,10 @@ KINDS = (
     "renewal",
     "reserved",
     "daemon-ticket",
-    *("daemon-approval",) * 2,
+    *("daemon-approval",) * 3,
     "agent-ticket",
     "agent-approval",
+    *("agent-renewal", "agent-early", "agent-expired"),
     "real-command-valid",
     "real-command-wrong",
     "real-command-approval",
@@ -60,6 +68,8 @@ _APPROVED = frozenset(
     {
         *("approval", "daemon-approval", "agent-approval", "reserved", "wavering"),
         *("real-command-approval", "real-agent-approval"),
+        # Where a signer has no such policy, or does not know the key.
+        "agent-expired",
     }
 )
 _AGENTS = ("agent-", "real-agent-", "odd-member")
@@ -388,16 +398,35 @@ class _Casting:
         )
 
     def _agent(self, cn: str, kind: str, key_number: int) -> IcefloeAgent:
+        identity = self._agent_identity(cn, kind, key_number)
         seat = Seat(
             tree=self._cluster.agent_tree(cn),
-            identity=self_signed_identity(cn, key_number),
+            identity=identity,
             ca=authority(),
             listens=False,
             ticket=right_ticket(cn) if kind == "agent-ticket" else "",
         )
+        if kind == "agent-expired":
+            for name in self._cluster.signers:
+                signer = self._machines[name]
+                if isinstance(signer, Machine):
+                    signer.know_key(cn, identity.key_id)
         machine = Machine(cn, seat, self._world, skewed=False)
         self.stage.machines.append(machine)
         return IcefloeAgent(self._world, machine)
+
+    def _agent_identity(self, cn: str, kind: str, key_number: int) -> Identity:
+        """Return what an agent of ours begins with."""
+        if kind == "agent-renewal":
+            return signed_identity(cn, key_number, due=True)
+        if kind == "agent-early":
+            # Its window ends in an hour, and with it the time before real signers
+            # renew it.
+            left = LEAF_RENEWAL_WINDOW + 3600.0
+            return signed_identity(cn, key_number, seconds_left=left)
+        if kind == "agent-expired":
+            return signed_identity(cn, key_number, seconds_left=-5 * DAY_SECONDS)
+        return self_signed_identity(cn, key_number)
 
     def _real_command(self, cn: str, kind: str, key_number: int) -> RealCommand:
         tickets = {"valid": right_ticket(cn), "wrong": wrong_ticket(cn)}

@@ -102,7 +102,6 @@ _NOT_YET: Final = "nothing makes such a decision yet"
 UNREACHABLE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "decision.token": _NOT_YET,
-        "decision.policy": _NOT_YET,
         "signer.forwarded -> awaiting-approval": _NEW_ROLE,
         "signer.forwarded -> decided": _NEW_ROLE,
         "signer.intended -> decided": _NEW_ROLE,

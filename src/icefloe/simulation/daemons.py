@@ -46,6 +46,9 @@ from icefloe.wire.jsonrpc import Message, Notification
 REDIAL_SECONDS: Final = 10.0
 """Icinga's reconnect timer."""
 
+LONG_REST_SECONDS: Final = 300.0
+"""A node that rests so long has been told something about its certificate."""
+
 REINSTALLS_MAX: Final = 1
 """More than one certificate pushed to a daemon that has one is flapping."""
 
@@ -310,9 +313,43 @@ class IcefloeAgent(Requesting):
 
     def _look(self) -> None:
         self.asks = self._machine.lives
-        if self._machine.installed:
+        if self._machine.installed and self._machine.is_settled and self._is_back():
             self.finished = True
-            self.ended = "signed"
+            rolled_back = self._machine.was_rolled_back
+            self.ended = "rolled back" if rolled_back else "signed"
+            self.finished_at = self._world.timeline.seconds
+            return
+        if self._is_told_to_wait():
+            self.finished = True
+            self.ended = "comes back later"
             self.finished_at = self._world.timeline.seconds
             return
         self._world.timeline.after(0.25, self._look)
+
+    def _is_back(self) -> bool:
+        """Whether a node whose new certificate was refused is connected again."""
+        process = self._machine.process
+        if not self._machine.was_rolled_back:
+            return True
+        return process is not None and any(
+            link.upstream and not link.ended for link in process.links.values()
+        )
+
+    def _is_told_to_wait(self) -> bool:
+        """Whether a node that renews was sent away by a node that is not ours.
+
+        A real signer has nothing to do yet; a rude one refuses, or lies. As long as the
+        present certificate is good there is no hurry, and it is asked again in an hour.
+        """
+        status, promises = self._machine.own_status, self._world.promises
+        if status is None or status.state != "due" or not status.parent:
+            return False
+        if not promises.not_ours or status.next_attempt is None:
+            return False
+        rest = status.next_attempt - self._machine.clock.now().wall
+        if rest < LONG_REST_SECONDS:
+            return False
+        early = "exempt.a-real-signer-renews-nothing-early"
+        sent_away = "exempt.a-renewal-near-a-rude-node-waits"
+        self._world.counts[sent_away if status.code else early] += 1
+        return True

@@ -32,7 +32,7 @@ FAULT_KINDS: Final = (
     *("disk-full", "disk-io-error", "start-failed"),
     *("slow-commit", "signing-failed", "ticket-check-failed"),
     *("clock-skew", "clock-forward", "clock-backward"),
-    *("stopped", "reloaded", "restored"),
+    *("stopped", "reloaded", "restored", "certificate-refused"),
 )
 """Every kind of fault there is: each must strike within a thousand seeds.
 
@@ -71,11 +71,12 @@ FAULT_KINDS: Final = (
     stopped            a node is stopped in order, and started again
     reloaded           a node reads its files again
     restored           a node is started on an older copy of its ledger
+    certificate-refused  no node accepts a node's new certificate for a while
 """
 
 STRIKES: Final = (
     *("cut", "delay", "loss", "fragment", "reorder", "dial_fails"),
-    *("crash", "slow_commit", "ambiguous_commit", "signing_fails"),
+    *("crash", "slow_commit", "ambiguous_commit", "signing_fails", "refuse_new"),
 )
 """Fields of a plan that are chances."""
 
@@ -202,6 +203,8 @@ class FaultPlan:
         slow_commit_seconds: see there.
         ambiguous_commit: chance that a commit fails although it is, or will be, kept.
         signing_fails: chance that the CA key cannot be used.
+        refuse_new: chance that no node accepts the new certificate of one of ours, until
+            faults stop.
         away_every: spells in which a pair of nodes cannot reach each other, and nobody
             tells them.
         away_seconds: how long.
@@ -250,6 +253,7 @@ class FaultPlan:
     slow_commit_seconds: float = 2.0
     ambiguous_commit: float = 0.0
     signing_fails: float = 0.0
+    refuse_new: float = 0.0
     away_every: float = 0.0
     away_seconds: float = 40.0
     one_way_every: float = 0.0
@@ -348,6 +352,7 @@ class FaultPlan:
             stop_every=some(0.0, 0.0, 12.0, 40.0),
             reload_every=some(0.0, 0.0, 8.0, 30.0),
             restore_every=some(0.0, 0.0, 0.0, 40.0),
+            refuse_new=some(0.0, 0.3, 1.0),
         )
 
 
@@ -357,6 +362,7 @@ class Faults:
     Attributes:
         counts: by kind.
         struck: what struck by chance, in order: kind, and number of the throw.
+        refused: certificates (DER) that no node accepts.
     """
 
     def __init__(self, plan: FaultPlan, chance: Random, timeline: Timeline) -> None:
@@ -364,6 +370,7 @@ class Faults:
         self.plan = plan
         self.counts: Counter[str] = Counter()
         self.struck: list[tuple[str, int]] = []
+        self.refused: set[bytes] = set()
         self._throws: Counter[str] = Counter()
         self._chance = chance
         self._timeline = timeline
@@ -384,6 +391,10 @@ class Faults:
     def active(self) -> bool:
         """Whether the faults have not stopped yet."""
         return not self._stopped and self._timeline.seconds < self.plan.until
+
+    def refuses(self, certificate: bytes) -> bool:
+        """Whether a certificate is refused, as by a parent that lost its CA."""
+        return certificate in self.refused and self.active
 
     def stop(self) -> None:
         """Let nothing go wrong any more."""

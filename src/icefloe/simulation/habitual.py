@@ -318,6 +318,8 @@ class HabitualLife:
         if face.certificate is None:
             return False
         at = self.machine.clock.now().wall
+        if self.world.faults.refuses(face.certificate):
+            return False
         return self.machine.anchor.is_signed(read_der(face.certificate), at)
 
     # -- from links -----------------------------------------------------------------------

@@ -63,6 +63,7 @@ class Hub:
         )
         self._shunned = Shunned(machine.name)
         self._tree, self._anchor = machine.tree, machine.anchor
+        self._shown = machine.shown
         self._open_calls = OpenCalls()
         self._leaving: dict[ev.LinkId, str] = {}
         self._ending_soon: set[ev.LinkId] = set()
@@ -98,6 +99,7 @@ class Hub:
         """Stand on what the files say now; close what no longer stands."""
         before, self._tree = self._tree, self._machine.tree
         self._anchor = self._machine.anchor
+        self._shown = self._machine.shown
         self._set_targets()
         self._arm_dialler()
         found = changes(
@@ -117,10 +119,11 @@ class Hub:
             else:
                 link.drain(change.reason)
 
-    def leave_members(self, reason: str) -> None:
-        """Close every member's connection in order: they are to see our new self."""
+    def leave_members(self, reason: str, *, upstream_only: bool = False) -> None:
+        """Close members' connections in order: they are to see our new self."""
         for link in list(self.links.values()):
-            if link.peer.is_member:
+            outdated = link.upstream and link.shown != self._shown
+            if outdated if upstream_only else link.peer.is_member:
                 self.leave(link, reason)
 
     # -- the end ------------------------------------------------------------------------
@@ -221,7 +224,7 @@ class Hub:
         """Take a connection."""
 
         def take() -> None:
-            self._take(end, face, Role.LISTENER, address, None)
+            self._take(end, face, Role.LISTENER, address, shown=self._shown)
 
         self._process.enter(take)
 
@@ -237,18 +240,23 @@ class Hub:
                 self._machine.name,
                 name,
                 self._machine.face,
-                partial(self._dialled, name),
+                partial(self._dialled, name, self._shown),
             )
         self._arm_dialler()
 
-    def _dialled(self, name: str, end: End | None, face: Face) -> None:
+    def _dialled(self, name: str, shown: str, end: End | None, face: Face) -> None:
         if not self._dials:
             if end is not None:
                 end.connection.owner_died(end.side, power=False)
             return
 
         def take() -> None:
-            if end is None or not self._take(end, face, Role.DIALLER, name, name):
+            if end is None:
+                failed = ev.DialFailed(name, refused=False, detail="nobody answers")
+                self._process.submit(failed)
+            if end is None or not self._take(
+                end, face, Role.DIALLER, name, expected=name, shown=shown
+            ):
                 self._pacer.failed(name, self._clock.now().mono)
                 self._arm_dialler()
 
@@ -265,7 +273,14 @@ class Hub:
             )
 
     def _take(
-        self, end: End, face: Face, role: Role, address: str, expected: str | None
+        self,
+        end: End,
+        face: Face,
+        role: Role,
+        address: str,
+        *,
+        shown: str,
+        expected: str | None = None,
     ) -> bool:
         """Begin a session; false when the peer is not to be talked to."""
         try:
@@ -293,6 +308,7 @@ class Hub:
             owner=self,
             clock=self._clock,
             timeline=self._world.timeline,
+            shown=shown,
         )
         self.links[link.link_id] = link
         link.start()
@@ -302,6 +318,8 @@ class Hub:
         if face.certificate is None:
             return False
         at = self._clock.now().wall
+        if self._world.faults.refuses(face.certificate):
+            return False
         return self._anchor.is_signed(read_der(face.certificate), at)
 
     # -- from links -----------------------------------------------------------------------
@@ -324,7 +342,11 @@ class Hub:
             f"link {link.link_id} with {link.peer.label}"
             f" ({link.peer.standing.value}, {link.role.value})"
         )
-        self._process.submit(ev.LinkUp(link.link_id, link.peer, upstream=link.upstream))
+        self._process.submit(
+            ev.LinkUp(link.link_id, link.peer, upstream=link.upstream, shown=link.shown)
+        )
+        if link.upstream and link.shown != self._shown:
+            self.leave(link, "own-certificate-new")
 
     def link_hello(self, link: Link, hello: HelloReceived) -> None:
         """Tell the core who understands our additions."""

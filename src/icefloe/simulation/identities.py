@@ -159,7 +159,12 @@ def _signed_serial(key_number: int, variant: int) -> int:
 
 @lru_cache(maxsize=4096)
 def signed_identity(
-    cn: str, key_number: int, *, due: bool = False, variant: int = 0
+    cn: str,
+    key_number: int,
+    *,
+    due: bool = False,
+    variant: int = 0,
+    seconds_left: float = LEAF_LIFETIME,
 ) -> Identity:
     """Return a certificate that the CA signed before the history began.
 
@@ -168,8 +173,9 @@ def signed_identity(
         key_number: its key.
         due: it ends so soon that it is to be renewed.
         variant: another serial number.
+        seconds_left: until it ends, unless it is due; may be negative.
     """
-    ends = WALL_START + (_DUE_SOON if due else LEAF_LIFETIME)
+    ends = WALL_START + (_DUE_SOON if due else seconds_left)
     issuer = authority()
     tbs = leaf_tbs(
         cn=cn,

@@ -1,9 +1,8 @@
-"""A node's own certificate on its way into the files, step by step.
+"""What a node does about its own certificate, step by step.
 
-The twin of `icefloe.node.installer`, `icefloe.storage.identity` and `replacing`: the
-same order of writing, syncing and renaming, with a moment between any two steps in
-which the process may die or the machine lose its power.  What does not work is tried
-again, as there.
+The twin of `icefloe.node.installer` and `own_identity`: orders are carried out one after
+the other, with a moment between any two steps in which the process may die or the
+machine lose its power (`switch_journal`).  What does not work is tried again, as there.
 """
 
 from __future__ import annotations
@@ -11,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from cryptography import x509
-
-from icefloe.enrollment.commands import InstallIdentity
+from icefloe.enrollment.commands import (
+    ConfirmIdentity,
+    InstallIdentity,
+    RollBackIdentity,
+)
 from icefloe.pki.certificates import key_id, load_pem
 from icefloe.pki.errors import PKIError
 from icefloe.pki.trust import verify_issued
-from icefloe.simulation.files import DiskFails, SimulatedFiles
+from icefloe.simulation.files import DiskFails
 from icefloe.simulation.promises import begun
 from icefloe.simulation.world import World
 
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
     from icefloe.simulation.machine import Machine
     from icefloe.simulation.process import Process
 
-CERTIFICATE: Final = "node.crt"
 RETRY_SECONDS_FIRST: Final = 5.0
 RETRY_SECONDS_MAX: Final = 600.0
 
 STEP_WEIGHT: Final = 10.0
 """Crashes here are so much likelier: there are few such steps, and all of them count."""
+
+Order = InstallIdentity | ConfirmIdentity | RollBackIdentity
 
 
 class Installing:
@@ -41,14 +43,15 @@ class Installing:
         self._process = process
         self._machine = machine
         self._world = world
-        self._wanted: InstallIdentity | None = None
+        self._wanted: list[Order] = []
         self._steps: Iterator[None] | None = None
         self._pause = RETRY_SECONDS_FIRST
         self._cancelled = False
 
-    def take(self, command: InstallIdentity) -> None:
-        """Install this one; an older one that did not work yet is given up for it."""
-        self._wanted = command
+    def take(self, order: Order) -> None:
+        """Carry this one out; an older one of its kind is given up for it."""
+        self._wanted = [each for each in self._wanted if type(each) is not type(order)]
+        self._wanted.append(order)
         self._pause = RETRY_SECONDS_FIRST
         if self._steps is None:
             self._begin()
@@ -60,18 +63,26 @@ class Installing:
     # -- inside -------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        command = self._wanted
-        if command is None or self._steps is not None or self._cancelled:
+        if not self._wanted or self._steps is not None or self._cancelled:
             return
-        certificate = self._checked(command)
-        if certificate is None:
-            self._wanted = None
+        order = self._wanted[0]
+        if isinstance(order, InstallIdentity) and not self._fits(order):
+            self._wanted.remove(order)
             return
-        content = command.certificate.encode()
-        self._steps = _replace(self._machine.files, CERTIFICATE, content)
-        self._next(command, certificate)
+        self._steps = self._steps_of(order)
+        self._next(order)
 
-    def _next(self, command: InstallIdentity, certificate: x509.Certificate) -> None:
+    def _steps_of(self, order: Order) -> Iterator[None]:
+        journal, at = self._machine.journal, self._machine.clock.now().wall
+        match order:
+            case InstallIdentity():
+                return journal.switch(order.certificate.encode(), at)
+            case ConfirmIdentity():
+                return journal.confirm(at)
+            case RollBackIdentity():
+                return journal.roll_back(order.reason, at)
+
+    def _next(self, order: Order) -> None:
         """Take one step; the next one comes a moment later."""
         steps = self._steps
         if steps is None:
@@ -81,7 +92,7 @@ class Installing:
             next(steps)
         except StopIteration:
             self._steps = None
-            self._done(command, certificate)
+            self._done(order)
             return
         except DiskFails as error:
             self._steps = None
@@ -89,17 +100,31 @@ class Installing:
             return
         self._world.timeline.after(
             self._world.chance.uniform(0.0005, 0.01),
-            lambda: self._process.enter(lambda: self._next(command, certificate)),
+            lambda: self._process.enter(lambda: self._next(order)),
         )
 
-    def _done(self, command: InstallIdentity, certificate: x509.Certificate) -> None:
-        if self._wanted is command:
-            self._wanted = None
-        self._machine.installed += 1
-        self._machine.show(certificate)
-        self._world.note(self._machine.name, "installs its own certificate")
-        self._process.reload()
+    def _done(self, order: Order) -> None:
+        self._wanted = [each for each in self._wanted if each is not order]
+        match order:
+            case InstallIdentity():
+                self._machine.installed += 1
+                self._machine.read_certificate()
+                self._refuse_it_perhaps()
+                self._world.note(self._machine.name, "installs its own certificate")
+            case ConfirmIdentity():
+                self._world.note(self._machine.name, "confirms its own certificate")
+            case RollBackIdentity():
+                self._machine.read_certificate()
+                self._world.note(self._machine.name, "is back on its old certificate")
+        if not isinstance(order, ConfirmIdentity):
+            self._process.reload()
         self._begin()  # another one that came meanwhile
+
+    def _refuse_it_perhaps(self) -> None:
+        """Perhaps no parent is going to accept it as long as there are faults."""
+        faults = self._world.faults
+        if faults.strikes("certificate-refused", faults.plan.refuse_new):
+            faults.refused.add(self._machine.own_identity().der)
 
     def _failed(self, error: DiskFails) -> None:
         self._world.faults.counts["install-failed"] += 1
@@ -109,7 +134,7 @@ class Installing:
         )
         self._pause = min(2 * self._pause, RETRY_SECONDS_MAX)
 
-    def _checked(self, command: InstallIdentity) -> x509.Certificate | None:
+    def _fits(self, command: InstallIdentity) -> bool:
         machine = self._machine
         own = machine.own_identity()
         try:
@@ -124,30 +149,5 @@ class Installing:
             )
         except PKIError as error:
             self._world.promises.a_certificate_fits(machine.name, f"installs: {error}")
-            return None
-        return certificate
-
-
-def _replace(files: SimulatedFiles, name: str, data: bytes) -> Iterator[None]:
-    """Replace a file, and yield between any two steps.
-
-    Raises:
-        DiskFails: the old file is as it was.
-    """
-    if files.read(name) == data:
-        return
-    staged = f".{name}.staged"
-    # Beside it: a file under a name of its own, synced, renamed, synced.
-    files.write(f".{staged}.tmp", data)
-    yield
-    files.sync(f".{staged}.tmp")
-    yield
-    files.rename(f".{staged}.tmp", staged)
-    yield
-    files.sync_directory()
-    yield
-    files.link(name, f"{name}.before")
-    yield
-    files.rename(staged, name)
-    yield
-    files.sync_directory()
+            return False
+        return True

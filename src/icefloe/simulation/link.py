@@ -76,6 +76,7 @@ class Link:
         begun: when the handshake was done.
         has_asked: a request came on it.
         ended: the session has ended.
+        shown: of which certificate ours is the fingerprint that was shown on it.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Link:
         owner: LinkOwner,
         clock: Clock,
         timeline: Timeline,
+        shown: str = "",
     ) -> None:
         """Join an end and a session; nothing happens before `start`."""
         self.link_id = link_id
@@ -101,6 +103,7 @@ class Link:
         self.begun = clock.now().mono
         self.has_asked = False
         self.ended = False
+        self.shown = shown
         self._owner = owner
         self._clock = clock
         self._timeline = timeline

@@ -18,18 +18,34 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from icefloe.cluster.standing import objections
 from icefloe.cluster.zones import ZoneTree
+from icefloe.doors import WallTime
 from icefloe.enrollment.events import LedgerChanged, LinkId
-from icefloe.enrollment.ledger import Write
-from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
-from icefloe.pki.certificates import key_id
+from icefloe.enrollment.ledger import RememberKey, Write
+from icefloe.enrollment.model import KnownKey
+from icefloe.enrollment.own_status import OwnStatus
+from icefloe.enrollment.renewal import RenewalPolicy
+from icefloe.enrollment.settings import (
+    EnrollmentSettings,
+    OwnIdentity,
+    RefusedCertificate,
+)
+from icefloe.pki.certificates import fingerprint, key_id
 from icefloe.pki.errors import PKIError
 from icefloe.simulation.disk import Backup, SimulatedLedger
 from icefloe.simulation.faults import CommitFate, Death
-from icefloe.simulation.files import SimulatedFiles
+from icefloe.simulation.files import DiskFails, SimulatedFiles
 from icefloe.simulation.identities import Authority, Identity, read_pem
-from icefloe.simulation.installing import CERTIFICATE
 from icefloe.simulation.network import Face
 from icefloe.simulation.process import Process
+from icefloe.simulation.switch_journal import (
+    CERTIFICATE,
+    OLDER,
+    ROLLED_BACK,
+    SWITCHING,
+    UNCONFIRMED,
+    SwitchJournal,
+    digest,
+)
 from icefloe.simulation.timeline import Timer
 from icefloe.simulation.world import World
 
@@ -58,6 +74,10 @@ class Seat:
     ticket: str = ""
 
 
+RENEW_EXPIRED_DAYS: Final = 30
+"""The policy of every signer of ours here."""
+
+
 class Machine:
     """A node over all its lives.
 
@@ -67,6 +87,8 @@ class Machine:
         anchor: what it trusts.
         ledger: its ledger.
         files: its identity on disk.
+        journal: how that was switched.
+        own_status: what it said last about its own certificate.
         clock: its clock.
         listens: others may dial it.
         certificate: its certificate at present.
@@ -91,11 +113,14 @@ class Machine:
         self.ledger.io_fails = world.faults.fails_on_failing_disk
         self.files = SimulatedFiles(world.faults, world.chance)
         self.files.begin_with({CERTIFICATE: seat.identity.pem.encode()})
+        self.journal = SwitchJournal(self.files)
+        self.own_status: OwnStatus | None = None
         self.process: Process | None = None
         self.boundaries = 0
         self.commits = 0
         self.lives = 0
         self.installed = 0
+        self._fingerprints: dict[str, str] = {}
         self._seat = seat
         self._world = world
         self._link_numbers = itertools.count(1)
@@ -123,6 +148,11 @@ class Machine:
         return Face(der)
 
     @property
+    def shown(self) -> str:
+        """The fingerprint of the certificate it runs with."""
+        return fingerprint(self.certificate)
+
+    @property
     def is_proven(self) -> bool:
         """Whether its certificate proves its name to those who trust as it does."""
         own = self.own_identity().der
@@ -143,8 +173,37 @@ class Machine:
             issuer=seat.ca.certificate if seat.signs else None,
             checks_tickets=seat.signs,
             reserved_names=seat.tree.reserved_names(),
-            own=OwnIdentity(certificate=self.certificate, ticket=seat.ticket),
+            own=self._own(seat.ticket),
+            renewal=RenewalPolicy(renew_expired_days=RENEW_EXPIRED_DAYS),
         )
+
+    def _own(self, ticket: str) -> OwnIdentity:
+        """Return what the core is to know, as `node.own_identity` does."""
+        shown, entry = self.certificate, self.journal.read()
+        if entry is None:
+            return OwnIdentity(certificate=shown, ticket=ticket)
+        content = self.files.read(CERTIFICATE)
+        older = self.files.read(OLDER)
+        if entry.state == UNCONFIRMED and entry.new == digest(content):
+            known = digest(older) == entry.older
+            return OwnIdentity(
+                certificate=shown,
+                ticket=ticket,
+                unconfirmed=True,
+                older=read_pem(older.decode()) if known else None,
+            )
+        refused = None
+        if entry.state == ROLLED_BACK and entry.older == digest(content):
+            what = self._fingerprints.get(entry.new, "")
+            refused = RefusedCertificate(what, WallTime(entry.at), entry.reason)
+        return OwnIdentity(certificate=shown, ticket=ticket, refused=refused)
+
+    def know_key(self, cn: str, key_id: str) -> None:
+        """Let its ledger know a name's key from long ago."""
+        record = KnownKey(cn=cn, key_id=key_id, how="issued", at=WallTime(0.0))
+        self.ledger.begin()
+        self.ledger.apply([RememberKey(record)])
+        self.ledger.commit()
 
     def new_link_id(self) -> LinkId:
         """Name a connection; no name is used again, in no life."""
@@ -172,9 +231,24 @@ class Machine:
         kind = "commit-cut-kept" if death.commit_kept else "commit-cut-lost"
         self._world.faults.counts[kind] += 1
 
-    def show(self, certificate: x509.Certificate) -> None:
-        """Show a certificate from now on: it was read from the files."""
-        self.certificate = certificate
+    def read_certificate(self) -> None:
+        """Show from now on what the files hold."""
+        content = self.files.read(CERTIFICATE)
+        self.certificate = read_pem(content.decode())
+        # The journal has names of files; people, and the core, those of certificates.
+        self._fingerprints[digest(content)] = fingerprint(self.certificate)
+
+    @property
+    def was_rolled_back(self) -> bool:
+        """Whether the last thing that happened to its identity was a roll-back."""
+        entry = self.journal.read()
+        return entry is not None and entry.state == ROLLED_BACK
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its present certificate was accepted, or the older one is back."""
+        entry = self.journal.read()
+        return entry is None or entry.state not in (UNCONFIRMED, SWITCHING)
 
     # -- life ---------------------------------------------------------------------------
 
@@ -195,6 +269,12 @@ class Machine:
         if self.ledger.reopen():
             faults.counts["commit-found-after-restart"] += 1
             self._world.note(self.name, "finds a commit that had failed")
+        try:
+            self.journal.recover()
+        except DiskFails:
+            faults.counts["start-failed"] += 1
+            self.start_in(START_AGAIN_SECONDS)
+            return
         self._read_identity()
         self.process = self.make_process()
         self.process.start()
@@ -276,7 +356,7 @@ class Machine:
             return
         if key_id(certificate) == own.key_id and certificate != self.certificate:
             # It died when the files were in place, before it had shown them.
-            self.certificate = certificate
+            self.read_certificate()
             self.installed += 1
 
     def _committed(self, writes: tuple[Write, ...]) -> None:

@@ -129,6 +129,8 @@ class Process:
         if self._is_proven and not before:
             # A stranger to its peers until now.
             self.hub.leave_members("own-certificate-new")
+        elif (own := machine.settings().own) is not None and own.is_on_trial:
+            self.hub.leave_members("own-certificate-new", upstream_only=True)
         if not self._busy:
             self._begin_batch()
 
@@ -268,8 +270,11 @@ class Process:
                 self._check_ticket(command)
             case cmd.Sign():
                 self._sign(command)
-            case cmd.InstallIdentity():
+            case cmd.InstallIdentity() | cmd.ConfirmIdentity() | cmd.RollBackIdentity():
+                self._world.promises.ordered_about_itself(self._machine.name, command)
                 self._installing.take(command)
+            case cmd.TellOwnStatus():
+                self._machine.own_status = command.status
             case _:
                 self.hub.carry_out(command)
 

@@ -15,7 +15,8 @@ alone can see is judged beside it, by the requester.
 Besides them, where no fault is to blame, `the_first_call_is_the_last` (the founding
 promise) and `a_waiting_daemon_is_held`; and always `one_call_one_answer`,
 `a_refusal_carries_no_ca`, `a_stored_ticket_stays`, `nothing_to_do_is_left_alone`,
-`reserved_names_need_a_person`, `states_follow_the_table` and `no_bug_shows`.
+`reserved_names_need_a_person`, `states_follow_the_table` and `no_bug_shows`; and
+`no_good_certificate_is_given_up`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from cryptography import x509
 from icefloe.cluster.peer import Peer
 from icefloe.cluster.zones import ZoneTree
 from icefloe.doors import WallTime
-from icefloe.enrollment.commands import Answer, Ask, Push, Sign
+from icefloe.enrollment.commands import Answer, Ask, Push, RollBackIdentity, Sign
 from icefloe.enrollment.events import CallId, CertificateAsked, LinkId
 from icefloe.enrollment.ledger import AbandonIntent, Write
 from icefloe.enrollment.model import (
@@ -432,6 +433,11 @@ class Promises:
     def only_a_parent_changes_an_identity(self, who: str, detail: str) -> None:
         """Nobody installs what a stranger sent."""
         self.broken("only_a_parent_changes_an_identity", who, detail)
+
+    def ordered_about_itself(self, who: str, order: object) -> None:
+        """Where nothing goes wrong no parent refuses a certificate."""
+        if isinstance(order, RollBackIdentity) and self.nothing_goes_wrong:
+            self.broken("no_good_certificate_is_given_up", who, order.reason)
 
     # -- 8 ----------------------------------------------------------------------------
 

@@ -137,7 +137,8 @@ class Hello:
         version: 10000 major + 100 minor + patch, so 21405 is 2.14.5; `VERSION_UNKNOWN`
             if the peer names none.
         capabilities: Bit field; 0 if the peer names none.
-        icefloe: Facts that an Icefloe node adds, such as `version`; None from others.
+        icefloe: Facts that an Icefloe node adds, `version` and `time` (its clock, unix
+            seconds); None from others.
     """
 
     version: int = OUR_VERSION

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -37,17 +37,21 @@ from icefloe.storage.identity import (
     load_files,
     load_trust_anchor,
 )
+from icefloe.storage.switching import IdentityJournal
 
 __all__ = [
     "TICKET_VARIABLE",
     "Enrollment",
     "Outcome",
     "TicketProblem",
+    "TrustMissing",
     "choose_ticket",
     "enroll_files",
     "identity_files",
     "load_pins",
+    "own_journal",
     "parse_parent",
+    "pins_of_text",
     "require_trust",
 ]
 
@@ -61,6 +65,10 @@ _PORT_DIGITS_MAX: Final = 5
 
 class TicketProblem(IcefloeError):
     """The ticket cannot be taken from where it was said to be."""
+
+
+class TrustMissing(IdentityProblem):
+    """Nothing that can be used says which parent to trust."""
 
 
 class ParentInvalid(IcefloeError):
@@ -81,6 +89,9 @@ class Enrollment:
         wait: Seconds to go on after a pending answer.
         keep_ca_of_cut: Install the CA certificate also when every answer was cut off.
             Not for commands whose callers take `ca.crt` for success.
+        journal: The node's, when this is the identity that its daemon runs with; None:
+            `own_journal` finds out.
+        before_change: Called once, before the first file is replaced.
     """
 
     files: IdentityFiles
@@ -90,6 +101,8 @@ class Enrollment:
     ticket: str = field(default="", repr=False)
     wait: float = 0.0
     keep_ca_of_cut: bool = False
+    journal: IdentityJournal | None = None
+    before_change: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +152,8 @@ def enroll_files(
         FileProblem: The operating system objects.
     """
     files = enrollment.files
+    if enrollment.journal is None:
+        enrollment = replace(enrollment, journal=own_journal(files, setting))
     applicant = Applicant(
         identity=load_files(files),
         ticket=enrollment.ticket,
@@ -162,15 +177,34 @@ def enroll_files(
     return _settle(enrollment, applicant.identity, ended, setting)
 
 
+def own_journal(files: IdentityFiles, setting: Setting) -> IdentityJournal | None:
+    """Return the journal of the identity this node's daemon runs with.
+
+    A switch that was interrupted is finished: call it before the files are read.
+
+    Returns:
+        None when these files are those of another identity: see `identity_files`.
+
+    Raises:
+        FileProblem: The operating system objects.
+    """
+    certs = setting.directories.certs
+    if files.ticket is None or files.key.absolute().parent != certs:
+        return None
+    journal = IdentityJournal.of_node(setting.directories, owner=setting.owner)
+    journal.recover(setting.clock.now().wall)
+    return journal
+
+
 def require_trust(files: IdentityFiles, pins: Sequence[x509.Certificate]) -> None:
     """Check that something tells whom to trust.
 
     Raises:
-        IdentityProblem: There is neither a pinned certificate nor a `ca.crt`.
+        TrustMissing: There is neither a pinned certificate nor a `ca.crt`.
         FileProblem: The operating system objects.
     """
     if not pins and load_trust_anchor(files) is None:
-        raise IdentityProblem(
+        raise TrustMissing(
             files.ca,
             problem="nothing tells which parent to trust",
             remedy="fetch the parent's certificate with 'pki save-cert', check its "
@@ -185,7 +219,9 @@ def _settle(
     files, owner, result = enrollment.files, setting.owner, ended.outcome
     at = setting.clock.now().wall
     before = identity.ca_pem
+    before_change = enrollment.before_change or (lambda: None)
     if result.came is Came.SIGNED:
+        before_change()
         identity = install_files(
             files,
             node_name=identity.node_name,
@@ -193,11 +229,13 @@ def _settle(
             ca_pem=result.ca or None,
             owner=owner,
             at=at,
+            journal=enrollment.journal,
         )
     elif result.ca and (
         result.came is Came.PENDING
         or (result.came is Came.CUT_OFF and enrollment.keep_ca_of_cut)
     ):
+        before_change()
         install_ca(files, ca_pem=result.ca, owner=owner, at=at)
         identity = load_files(files)
     wrote_ca = identity.ca_pem != before
@@ -237,30 +275,39 @@ def load_pins(paths: Sequence[Path]) -> tuple[x509.Certificate, ...]:
     """Read the certificates that parents have to show, one or more a file.
 
     Raises:
-        IdentityProblem: One holds no certificate, or that of a CA: anybody may have
+        TrustMissing: One holds no certificate, or that of a CA: anybody may have
             it, so it proves nothing about who answers.
         FileProblem: The operating system objects.
     """
-    pins: list[x509.Certificate] = []
-    for path in paths:
-        try:
-            found = load_pem_all(read_file(path))
-        except CertificateInvalid as error:
-            raise IdentityProblem(
-                path,
-                problem="the trusted certificate cannot be read: "
-                + "; ".join(error.reasons),
-                remedy="fetch it anew with 'pki save-cert'",
-            ) from error
-        if any(map(is_ca, found)):
-            raise IdentityProblem(
-                path,
-                problem="this is the certificate of a CA, not of a parent",
-                remedy="--trustedcert takes what 'pki save-cert' fetches from the "
-                "parent",
-            )
-        pins.extend(found)
-    return tuple(pins)
+    return tuple(pin for path in paths for pin in _pins(read_file(path), path))
+
+
+def pins_of_text(text: str, *, source: str) -> tuple[x509.Certificate, ...]:
+    """Do the same for PEM text, as a variable or a file of answers holds it.
+
+    Raises:
+        TrustMissing: As for `load_pins`; it names `source`.
+    """
+    return _pins(text.encode(), Path(source))
+
+
+def _pins(content: bytes, path: Path) -> tuple[x509.Certificate, ...]:
+    try:
+        found = load_pem_all(content)
+    except CertificateInvalid as error:
+        raise TrustMissing(
+            path,
+            problem="the trusted certificate cannot be read: "
+            + "; ".join(error.reasons),
+            remedy="fetch it anew with 'pki save-cert'",
+        ) from error
+    if any(map(is_ca, found)):
+        raise TrustMissing(
+            path,
+            problem="this is the certificate of a CA, not of a parent",
+            remedy="--trustedcert takes what 'pki save-cert' fetches from the parent",
+        )
+    return found
 
 
 def choose_ticket(option: str | None, file: Path | None, variable: str | None) -> str:

@@ -302,7 +302,14 @@ class Gateway:
         match command:
             case cmd.Log():
                 self._log.log(command.level, command.event, **command.fields)
-            case cmd.Sign() | cmd.CheckTicket() | cmd.InstallIdentity():
+            case (
+                cmd.Sign()
+                | cmd.CheckTicket()
+                | cmd.InstallIdentity()
+                | cmd.ConfirmIdentity()
+                | cmd.RollBackIdentity()
+                | cmd.TellOwnStatus()
+            ):
                 raise AssertionError("a gateway has no CA and no seat")
             case _:
                 self._hub.carry_out(command)

@@ -56,6 +56,7 @@ class _Tried:
     port: int | str
     attempts: list[ConnectAttempt] = field(default_factory=list)
     answered: HandshakeFailed | None = None
+    resolved: bool = False
 
     def add(self, address: str, error: OSError | HandshakeFailed) -> None:
         if isinstance(error, HandshakeFailed):
@@ -68,7 +69,10 @@ class _Tried:
     def error(self) -> TransportError:
         # That somebody answered says more than the silence of other addresses.
         return self.answered or ConnectFailed(
-            host=self.host, port=self.port, attempts=tuple(self.attempts)
+            host=self.host,
+            port=self.port,
+            attempts=tuple(self.attempts),
+            resolved=self.resolved,
         )
 
 
@@ -117,6 +121,7 @@ async def connect(
     try:
         async with asyncio.timeout(limits.connect_seconds_max) as whole:
             addresses = await _resolve(host, port)
+            tried.resolved = True
             for index, (family, sockaddr) in enumerate(addresses):
                 share = _share(whole, len(addresses) - index)
                 try:
@@ -153,7 +158,9 @@ async def _resolve(host: str, port: int | str) -> list[_Resolved]:
     except (OSError, ValueError) as error:
         reason = os_reason(error) if isinstance(error, OSError) else str(error)
         attempt = ConnectAttempt(host, reason)
-        raise ConnectFailed(host=host, port=port, attempts=(attempt,)) from error
+        raise ConnectFailed(
+            host=host, port=port, attempts=(attempt,), resolved=False
+        ) from error
     return [(entry[0], entry[4]) for entry in found[:ADDRESSES_TRIED_MAX]]
 
 

@@ -1,0 +1,215 @@
+"""Whether the parents accept a new certificate of this node's own.
+
+That it verifies here says nothing about them: they may trust another CA, hold a
+revocation list, or have a clock that is off.  Who is no member to a parent is told so
+in no word: the parent closes the connection 10 s after its start, whatever happens on it
+(protocol: Icinga 2, anonymous connections; an Icefloe parent does the same).  So a
+certificate is confirmed once a connection to a parent that it was shown on has lasted
+longer than that, and refused when two in a row end earlier, or are refused in TLS, at
+every parent that can be reached.  Then the older identity is put back, if it works.
+
+A parent that is down refuses nobody: then the certificate stays unconfirmed.  Which
+certificate that is stands in the journal of the shell, so that another life goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from icefloe.doors import MonotonicTime, Now
+from icefloe.enrollment.commands import ConfirmIdentity, Level, RollBackIdentity
+from icefloe.enrollment.events import DialFailed, LinkId
+from icefloe.enrollment.links import LinkState
+from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
+from icefloe.enrollment.turn import Turn
+from icefloe.pki.certificates import common_name, fingerprint
+from icefloe.pki.errors import PKIError
+
+CONFIRMED_AFTER_SECONDS: Final = 15.0
+"""A connection on which we are nobody ends after 10 s; a busy parent may be late."""
+
+REFUSALS: Final = 2
+"""In a row and from one parent: one may be a parent that was just restarted."""
+
+
+class Confirming:
+    """Watches the connections on which an unconfirmed certificate was shown.
+
+    Attributes:
+        settings: set by the core.
+        refused_by: the parent that refused last and what was seen, once every reachable
+            parent refuses; ("", "") before.
+        next_deadline: when a connection will have lasted long enough.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no connection."""
+        self.settings: EnrollmentSettings
+        self.refused_by = ("", "")
+        self.stopping = False
+        self._young: dict[LinkId, tuple[str, MonotonicTime]] = {}
+        self._refusals: dict[str, int] = {}
+        self._away: set[str] = set()
+        self._about = ""
+        # The certificate that was confirmed or given up: its command is being carried
+        # out, and the settings do not know yet.
+        self._settled = ""
+        self._is_given_up = False
+        self.next_deadline: MonotonicTime | None = None
+
+    @property
+    def watched(self) -> OwnIdentity | None:
+        """The identity that no parent has accepted yet; None: there is no doubt."""
+        own = self.settings.own
+        if own is None or not own.unconfirmed or self._settled == self._about:
+            return None
+        return own
+
+    def reconfigured(self, now: Now) -> None:
+        """The settings are new; with another certificate all begins anew."""
+        own = self.settings.own
+        about = fingerprint(own.certificate) if own is not None else ""
+        if about != self._about:
+            self._about, self._settled = about, ""
+            self._young.clear()
+            self._refusals.clear()
+            self._away.clear()
+            self.refused_by = ("", "")
+            self._is_given_up = False
+        elif self._is_given_up:
+            # It is still here: the shell found no older one that works.
+            self._settled = ""
+        if self.watched is not None and not self._parents():
+            self.next_deadline = now.mono
+
+    # -- from the core --------------------------------------------------------------------
+
+    def link_up(self, turn: Turn, state: LinkState, shown: str) -> None:
+        """A parent is connected, by the certificate with that fingerprint."""
+        if self.watched is None or shown not in ("", self._about):
+            return
+        self._young[state.link] = state.name, turn.now.mono
+        self._away.discard(state.name)
+        self._plan()
+
+    def link_down(self, turn: Turn, link: LinkId, detail: str = "") -> None:
+        """A connection ended: too early, perhaps."""
+        name, since = self._young.pop(link, ("", turn.now.mono))
+        if not name or self.watched is None:
+            return
+        lasted = turn.now.mono - since
+        if lasted >= CONFIRMED_AFTER_SECONDS:
+            self._confirm(turn, name)
+        elif not self.stopping and not self._is_connected(name):
+            # Of two connections between two nodes one is closed: it says nothing.
+            seen = detail or f"it closed the connection after {lasted:.0f} s"
+            self._refused(turn, name, seen)
+        self._plan()
+
+    def dial_failed(self, turn: Turn, event: DialFailed) -> None:
+        """A parent was dialled in vain."""
+        if self.watched is None or event.endpoint not in self._parents():
+            return
+        if event.refused:
+            self._refused(turn, event.endpoint, event.detail)
+        elif not self._is_connected(event.endpoint):
+            self._away.add(event.endpoint)
+            self._judge(turn, self.refused_by[1])
+
+    def deadline(self, turn: Turn) -> None:
+        """See whether a connection has lasted long enough."""
+        if self.next_deadline is None or self.next_deadline > turn.now.mono:
+            return
+        if self.watched is not None and not self._parents():
+            # Nobody is above this node who could refuse it.
+            self._confirm(turn, "")
+        for name, since in list(self._young.values()):
+            if self.watched is not None and _is_old(since, turn.now.mono):
+                self._confirm(turn, name)
+        self._plan()
+
+    # -- inside -----------------------------------------------------------------------------
+
+    def _parents(self) -> frozenset[str]:
+        tree = self.settings.tree
+        if tree is None or self.settings.signs:
+            return frozenset()
+        return frozenset(endpoint.name for endpoint in tree.upstreams())
+
+    def _is_connected(self, name: str) -> bool:
+        return any(each == name for each, _ in self._young.values())
+
+    def _plan(self) -> None:
+        if self.watched is None:
+            self._young.clear()
+        first = min((since for _, since in self._young.values()), default=None)
+        self.next_deadline = (
+            None if first is None else MonotonicTime(first + CONFIRMED_AFTER_SECONDS)
+        )
+
+    def _confirm(self, turn: Turn, name: str) -> None:
+        self._settled = self._about
+        self.refused_by = ("", "")
+        turn.log(Level.INFO, "own certificate confirmed", parent=name)
+        turn.order(ConfirmIdentity())
+
+    def _refused(self, turn: Turn, name: str, detail: str) -> None:
+        self._away.discard(name)
+        self._refusals[name] = self._refusals.get(name, 0) + 1
+        turn.log(
+            Level.WARNING,
+            "parent does not accept our new certificate",
+            parent=name,
+            times=self._refusals[name],
+            detail=detail,
+        )
+        self._judge(turn, detail, name)
+
+    def _judge(self, turn: Turn, detail: str, name: str = "") -> None:
+        """Give the certificate up when every parent that can be reached refuses it."""
+        reached = {*self._refusals, *(each for each, _ in self._young.values())}
+        reached -= self._away
+        counts = [self._refusals.get(each, 0) for each in reached]
+        if not counts or min(counts) < REFUSALS:
+            return
+        own = self.watched
+        if own is None:
+            return
+        refuses = name or min(reached)
+        reason = f"{refuses} does not accept it: {detail}"
+        is_news = not self.refused_by[0]
+        self.refused_by = (refuses, detail)
+        if not self._is_given_up and _works(own, self.settings, turn.now):
+            self._settled, self._is_given_up = self._about, True
+            turn.log(
+                Level.ERROR,
+                "own certificate refused by the parents, the older one is put back",
+                parent=refuses,
+                detail=detail,
+                next="see that the parents trust the CA that signed the new one",
+            )
+            turn.order(RollBackIdentity(reason))
+        elif is_news:
+            turn.log(
+                Level.ERROR,
+                "own certificate refused by the parents, and there is no older one",
+                parent=refuses,
+                detail=detail,
+                next="see that the parents trust the CA that signed it, and their clocks",
+            )
+
+
+def _is_old(since: MonotonicTime, now: MonotonicTime) -> bool:
+    return now - since >= CONFIRMED_AFTER_SECONDS
+
+
+def _works(own: OwnIdentity, settings: EnrollmentSettings, now: Now) -> bool:
+    """Whether the older identity would be believed: as it was, and is in date."""
+    older, anchor = own.older, settings.anchor
+    if older is None or anchor is None or older == own.certificate:
+        return False
+    try:
+        same_name = common_name(older) == common_name(own.certificate)
+    except PKIError:
+        return False
+    return same_name and anchor.is_signed(older, now.wall)
