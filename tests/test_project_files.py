@@ -21,8 +21,11 @@ DOCUMENTS = (
     "LICENSE",
     "docs/architecture.md",
     "docs/differences.md",
+    "docs/first-node.md",
     "docs/glossary.md",
     "docs/limits.md",
+    "docs/node-setup.md",
+    "docs/problems.md",
     "docs/security.md",
     "docs/simulator.md",
     "docs/testing.md",
@@ -87,6 +90,7 @@ def test_an_agent_stays_light() -> None:
         *("msgspec", "structlog"),
         *("typer", "click", "shellingham", "annotated-doc"),
         *("rich", "markdown-it-py", "mdurl", "pygments"),
+        *("prompt-toolkit", "wcwidth"),  # node wizard alone loads them
     }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.cli.command import Command
+from tests.cli.setup_stage import place_for_everybody
 from tests.cli.test_pki import BRIEFLY, closed_port, mode_of
 from tests.node.fake_parent import FakeParent, cuts, fake_parent, pends, refuses, signs
 from tests.node.tls.material import Authority, pem, self_signed
@@ -384,7 +385,7 @@ def test_the_machines_name_is_the_default(
     icefloe: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "icefloe.cli.node_options.fully_qualified_name", lambda: "host.example.org"
+        "icefloe.cli.node_setup.fully_qualified_name", lambda: "host.example.org"
     )
     icefloe.ok("node", "setup", "--master", "--zone", "top")
     found = configuration(icefloe)
@@ -425,10 +426,15 @@ def test_api_setup_writes_what_is_not_there(icefloe: Command) -> None:
 
 
 def test_files_belong_to_the_owner_of_the_data_directory(
-    icefloe: Command,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
+    with place_for_everybody() as place:
+        see_that_files_belong_to_the_owner(Command(place, capsys))
+
+
+def see_that_files_belong_to_the_owner(icefloe: Command) -> None:
     os.chown(icefloe.directories.data_dir, 12345, 54321)
     icefloe.ok(*MASTER)
     directories = icefloe.directories

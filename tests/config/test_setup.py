@@ -21,6 +21,7 @@ from icefloe.config.setup import (
     api_users_text,
     icinga2_text,
     plan_node_setup,
+    problems_of_setup,
     read_current,
     zones_text,
 )
@@ -237,6 +238,20 @@ def test_set_up_that_icinga_would_not_start_with_is_refused(
     directories = debian_node(tmp_path)
     with pytest.raises(PlanError, match=reason):
         planned(replace(AGENT, **change), directories)  # type: ignore[arg-type]
+
+
+def test_every_problem_of_a_set_up_is_told_at_once() -> None:
+    wrong = replace(
+        AGENT,
+        node_name="a,b",
+        parents=(Endpoint("../x"),),
+        global_zones=("a!b", ""),
+        bind_port=70000,
+    )
+    problems = problems_of_setup(wrong)
+    for word in ("comma", "'/'", "'a!b'", "''", "70000"):
+        assert any(word in problem for problem in problems), word
+    assert problems_of_setup(AGENT) == problems_of_setup(MASTER) == ()
 
 
 def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:

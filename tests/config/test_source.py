@@ -120,3 +120,23 @@ def test_every_offset_has_a_position_whose_caret_is_in_its_line(
     assert 1 <= place.line <= text.count("\n") + 1
     assert 1 <= place.caret <= len(place.text) + 1
     assert place.caret <= place.column
+
+
+def test_every_line_can_be_shown_without_its_secrets() -> None:
+    text = (
+        'const A = "a"\nconst TicketSalt = "hush"\n\x1b' + "x" * 300 + "\nconst Z = 1"
+    )
+    lines = Source("x.conf", text).safe_lines()
+    assert lines[0] == 'const A = "a"'
+    assert lines[1] == "const TicketSalt =***"
+    assert lines[3] == "const Z = 1"
+    assert len(lines) == 4
+    assert "hush" not in "".join(lines)
+    assert "\x1b" not in "".join(lines)
+
+
+@pytest.mark.parametrize("text, count", [("a\nb\n", 2), ("a\nb", 2), ("\n", 1)])
+def test_lines_that_can_be_shown_are_as_many_as_there_are(
+    text: str, count: int
+) -> None:
+    assert len(Source("x.conf", text).safe_lines()) == count

@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.storage.material import Lines
 
-from icefloe.config.plan import PlannedLink
+from icefloe.config.plan import Plan, PlannedLink
 from icefloe.doors import WallTime
+from icefloe.storage.carrying_out import carry_out
 from icefloe.storage.files import (
     FileProblem,
     back_up,
@@ -143,9 +145,7 @@ def test_root_creates_replaces_and_removes_nothing_behind_a_planted_link(
 def test_root_links_no_feature_behind_a_planted_link(
     planted: Path, roots: Path
 ) -> None:
-    from icefloe.storage import carrying_out
-
     link = PlannedLink(path=planted / "api.conf", target="../api.conf")
     with pytest.raises(FileProblem, match="made by the user id"):
-        carrying_out._link(link, (NOBODY, NOBODY))
+        carry_out(Plan(links=(link,)), owner=(NOBODY, NOBODY), narrator=Lines())
     assert list(roots.iterdir()) == []

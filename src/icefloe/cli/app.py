@@ -52,6 +52,9 @@ GROUPS: Final = {
     "ca": Group("icefloe.cli.ca", "See and decide certificate requests."),
     "daemon": Group("icefloe.cli.daemon", "Run this node."),
     "demo": Group("icefloe.cli.demo", "Watch an agent enroll, here and now."),
+    "enrollment": Group(
+        "icefloe.cli.enrollment", "How this node stands; what requests wait for."
+    ),
     "feature": Group("icefloe.cli.feature", "Switch features on and off."),
     "gateway": Group("icefloe.cli.gateway", "Enroll clients beside an Icinga node."),
     "lab": Group(

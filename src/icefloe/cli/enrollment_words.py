@@ -11,36 +11,14 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from icefloe.cli.output import Output
-from icefloe.enrollment.reasons import OF_THE_NODE, Reason
+from icefloe.cli.problem_words import Case, case_of_outcome, case_of_result, fact
+from icefloe.enrollment.reasons import NEED_RESERVED, OF_THE_NODE
 from icefloe.enrollment.requester import AskResult, Came, Parent
-from icefloe.node.acceptance import tidy
 from icefloe.node.client import Asking, Heard, Waiting
 from icefloe.node.commands.enrolling import Outcome
 from icefloe.pki.certificates import fingerprint, serial_hex
 
-_NAME_CHARACTERS_MAX: Final = 100
 _SECONDS_MAX: Final = 1e11
-
-_NEXT_STEPS: Final = {
-    Reason.WRONG_TICKET: "Get a ticket for exactly this name on {hop} ('pki ticket "
-    "--cn {cn}') and run this command again; the key stays.",
-    Reason.DECLINED: "Ask an administrator to restore the request on {hop} ('ca "
-    "restore {fingerprint}'), then run this command again.",
-    Reason.NO_CERTIFICATE: "Make a key and a certificate with 'pki new-cert' first.",
-    Reason.BAD_CERTIFICATE: "Make a new key and certificate with 'pki new-cert', then "
-    "run this command again.",
-    Reason.BAD_NAME: "Choose another common name.",
-    Reason.NO_POSSESSION: "Run this command on the node that has the key.",
-    Reason.LIMIT: "Wait a little and run this command again.",
-    Reason.SIGNER_FAULT: "Look at the log of {hop}; then run this command again.",
-    Reason.LEDGER_FAULT: "Look at the log and the disk of {hop}; then run this command "
-    "again.",
-    Reason.RESERVED_NAME: "An administrator has to approve it on {hop} ('ca sign "
-    "--reserved {fingerprint}').",
-}
-_NEXT_STEP_ELSE: Final = (
-    "Correct what the parent says and run this command again; the key stays."
-)
 
 _FAILURES: Final = {
     Came.CUT_OFF: "No answer from {parent}",
@@ -104,23 +82,26 @@ class EnrollmentTeller:
         """Tell what it waits for."""
         result, parent = outcome.ended.outcome, outcome.ended.parent
         if result.came is Came.CUT_OFF:
-            self._tell_unanswered(parent)
+            self._tell_unanswered(outcome)
             return
+        case = case_of_outcome(outcome)
         says = result.detail or f"The certificate request for '{self.cn}' is kept."
-        name = fingerprint(outcome.identity.certificate)
         self.output.information("!!!!!!")
         self.output.information(f"!!! {says}")
         self.output.information("!!!!!!")
-        reason = _fact(result.facts, "reason")
-        if reason in OF_THE_NODE:
-            hop = _fact(result.facts, "hop") or str(parent)
-            self.output.information(f"PENDING. Waits for {hop}, reason: {reason}.")
-            step = self._next_step(reason).format(hop=hop)
-            self.output.information(f"Next: {step}")
+        if case.reason in OF_THE_NODE:
+            self.output.information(
+                f"PENDING. Waits for {case.hop}, reason: {case.reason}."
+            )
+            self.output.information(f"Next: {case.next_step}")
             return
+        name = fingerprint(outcome.identity.certificate)
+        reserved = "--reserved " if case.reason in NEED_RESERVED else ""
         self.output.information(
-            f"PENDING. To approve it, run on the signer: ca sign {name}"
+            f"PENDING. To approve it, run on the signer: ca sign {reserved}{name}"
         )
+        self.output.information(f"Waits at {case.where}, reason: {case.problem.code}.")
+        self.output.information(f"Next: {case.next_step}")
         if result.icefloe:
             return
         check = ": if this stays pending, check the ticket on the signer."
@@ -129,8 +110,9 @@ class EnrollmentTeller:
             + (check if self.ticket_given else ".")
         )
 
-    def _tell_unanswered(self, parent: Parent) -> None:
+    def _tell_unanswered(self, outcome: Outcome) -> None:
         """Tell that nobody knows whether the request arrived."""
+        parent = outcome.ended.parent
         self.output.information("!!!!!!")
         self.output.information(
             f"!!! {parent} ended every connection without an answer. It may have the "
@@ -141,19 +123,29 @@ class EnrollmentTeller:
             "PENDING, perhaps: this node is configured, and its daemon goes on asking."
             " If it stays so, look at the log of that parent."
         )
+        step = case_of_outcome(outcome).next_step
+        self.output.information(f"Next: {step}")
 
     def tell_failure(self, outcome: Outcome) -> None:
         """Tell why there is no certificate, and what to do."""
         result = outcome.ended.outcome
+        case = case_of_outcome(outcome)
         if result.came is Came.REFUSED:
-            self._tell_refusal(outcome)
+            self.output.critical(f"!!! {result.detail}")
+            # The code is a reason of its own where the parent gave words alone.
+            reason = case.reason or case.problem.code
+            self.output.critical(f"Refused by {case.hop}, reason: {reason}.")
+            self._tell_next(case)
             return
         if result.came is Came.NOTHING_TO_DO:
             self.output.critical(f"!!! {result.detail}")
+            self.output.critical(f"Told by {case.hop}.")
+            self._tell_next(case)
             return
         for parent, heard in self._heard.items():
             begin = _FAILURES.get(heard.came, "{parent}").format(parent=parent)
             self.output.critical(f"{begin}: {heard.detail}")
+            self._tell_next(case_of_result(heard, parent, cn=self.cn))
         asks = outcome.ended.asks
         self.output.critical(
             f"No certificate for CN '{self.cn}' after {asks} "
@@ -161,26 +153,15 @@ class EnrollmentTeller:
             "command again."
         )
 
-    def _tell_refusal(self, outcome: Outcome) -> None:
-        result, parent = outcome.ended.outcome, outcome.ended.parent
-        hop = _fact(result.facts, "hop") or str(parent)
-        reason = _fact(result.facts, "reason")
-        self.output.critical(f"!!! {result.detail}")
-        self.output.critical(
-            f"Refused by {hop}" + (f", reason: {reason}." if reason else ".")
-        )
-        name = fingerprint(outcome.identity.certificate)
-        step = self._next_step(reason)
-        self.output.critical(
-            "Next: " + step.format(hop=hop, cn=self.cn, fingerprint=name)
-        )
-
-    def _next_step(self, reason: str) -> str:
-        if not reason and self.ticket_given:
-            # An Icinga signer has no codes, and hardly another reason.
-            return _NEXT_STEPS[Reason.WRONG_TICKET]
-        found = (text for code, text in _NEXT_STEPS.items() if code.value == reason)
-        return next(found, _NEXT_STEP_ELSE)
+    def _tell_next(self, case: Case) -> None:
+        """Tell the next step, when, and where there is more about it."""
+        self.output.critical(f"Next: {case.next_step}")
+        if case.hop != case.parent:
+            self.output.critical(f"{case.parent} was asked.")
+        if case.retry_after is not None:
+            self.output.critical(f"Not before {case.retry_after:.0f} s from now.")
+        code = case.problem.code
+        self.output.critical(f"More: icefloe enrollment problems {code}")
 
 
 def outcome_facts(outcome: Outcome) -> dict[str, object]:
@@ -189,11 +170,9 @@ def outcome_facts(outcome: Outcome) -> dict[str, object]:
     certificate = outcome.identity.certificate
     return {
         "outcome": result.came.name.lower(),
-        "detail": result.detail,
+        **case_of_outcome(outcome).facts(),
         "parent": str(outcome.ended.parent),
         "asks": outcome.ended.asks,
-        "hop": _fact(result.facts, "hop") or None,
-        "reason": _fact(result.facts, "reason") or None,
         "hops": result.facts.get("hops", []),
         "common_name": outcome.identity.node_name,
         "fingerprint": fingerprint(certificate),
@@ -201,11 +180,6 @@ def outcome_facts(outcome: Outcome) -> dict[str, object]:
         "wrote_ca": outcome.wrote_ca,
         "wrote_certificate": outcome.wrote_certificate,
     }
-
-
-def _fact(facts: Mapping[str, object], name: str) -> str:
-    value = facts.get(name)
-    return tidy(value)[:_NAME_CHARACTERS_MAX] if isinstance(value, str) else ""
 
 
 def _way(facts: Mapping[str, object]) -> str:
@@ -216,7 +190,7 @@ def _way(facts: Mapping[str, object]) -> str:
     for hop in hops if isinstance(hops, list) else []:
         if not isinstance(hop, dict):
             continue
-        node, did = _fact(hop, "node"), _fact(hop, "did")
+        node, did = fact(hop, "node"), fact(hop, "did")
         at = hop.get("at")
         if not node or not did:
             continue

@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
-import msgspec
 import typer
 
-from icefloe.cli.app import CONTEXT, EXIT_FAILED, EXIT_OK
-from icefloe.cli.enrollment_words import EnrollmentTeller, outcome_facts
+from icefloe.cli.app import CONTEXT
 from icefloe.cli.invocation import invocation
-from icefloe.cli.key_types import KeyTypeOption, tell_of_ca_key
+from icefloe.cli.node_backup import register as register_backup_commands
 from icefloe.cli.node_options import (
+    SPELLINGS,
     AcceptCommandsOption,
     AcceptConfigOption,
+    CACertificateOption,
     DisableConfDOption,
+    DryRunOption,
     EndpointOption,
+    FileOption,
     GlobalZonesOption,
     IcefloeEndpointOption,
     ListenOption,
-    MasterHostOption,
     MasterOption,
     MasterZoneOption,
     NameOption,
     NoDefaultZonesOption,
-    NodeOptions,
     ParentHostOption,
     ParentZoneOption,
-    ZoneOption,
-    agent_of,
-    configuration_of,
-    reject_agent_options,
-)
-from icefloe.cli.options import (
-    JSONOption,
+    RotateKeyOption,
+    SetupKeyTypeOption,
     TicketFileOption,
     TicketOption,
     TrustedOption,
+    VerifyOption,
+    WaitOption,
+    ZoneOption,
 )
-from icefloe.cli.output import Output
-from icefloe.cli.setting import setting_of
-from icefloe.config.setup import DEFAULT_MASTER_ZONE
-from icefloe.enrollment.requester import Came
-from icefloe.node.commands.enrolling import TICKET_VARIABLE, choose_ticket
-from icefloe.node.commands.setting import Setting
-from icefloe.node.commands.setup import (
-    AgentReport,
-    AgentSetup,
-    set_up_agent,
-    set_up_master,
-)
-from icefloe.storage.keys import KeyType
-
-WAIT_SECONDS: Final = 120.0
-
-WaitOption = Annotated[
-    float, typer.Option("--wait", min=0, help="Seconds to wait for the certificate.")
-]
+from icefloe.cli.node_setup import Actions, run_setup
+from icefloe.cli.options import JSONOption
+from icefloe.cli.wizard import EPILOG, wizard
+from icefloe.node.commands.questions import QUESTIONS
 
 app = typer.Typer(
     context_settings=CONTEXT,
@@ -71,13 +54,31 @@ def node() -> None:
     """Set this node up: agent, satellite or master."""
 
 
-@app.command(
-    epilog="""\b
+app.command(epilog=EPILOG)(wizard)
+register_backup_commands(app)
+
+
+SETUP_EPILOG: Final = """\b
 An agent below the satellite sat1, which it connects to:
   icefloe pki save-cert --host sat1 --trustedcert sat1.crt
   icefloe node setup --cn web1 --zone web1 --parent_zone dmz \\
     --endpoint sat1,sat1.example.org --parent_host sat1.example.org \\
     --trustedcert sat1.crt --ticket-file ticket
+\b
+The same from a file, looked at before anything is done, and then done:
+  cat > setup.toml <<END
+  cn = "web1"
+  zone = "web1"
+  parent_zone = "dmz"
+  parent_host = "sat1.example.org"
+  trustedcert = "sat1.crt"
+  ticket_file = "ticket"
+  [[endpoint]]
+  name = "sat1"
+  host = "sat1.example.org"
+  END
+  icefloe node setup --file setup.toml --dry-run
+  icefloe node setup --file setup.toml
 \b
 A satellite below the masters, of which one may be down:
   icefloe node setup --cn sat1 --zone dmz --endpoint m1,m1 --endpoint m2,m2 \\
@@ -86,127 +87,68 @@ A satellite below the masters, of which one may be down:
 A master with a CA:
   icefloe node setup --master --cn master1
 \b
-The same command can be run again: it keeps the key and goes on."""
+Each answer is an option, a variable (ICEFLOE_PARENT_HOST, or ICINGA_PARENT_HOST as the
+official Icinga container names it), or a key of the file (parent_host): the option goes
+before the variable, the variable before the file. --dry-run shows which one counts.
+\b
+What happens, in this order: the answers and the rights on every file are checked; a
+node that is as it is asked to be is left alone ("Nothing to do", nobody is asked); the
+new configuration is written beside the old one; the key is made, or kept; the parents
+are asked; what is there is kept as a backup; everything is put in place. After a
+refusal there is a key, and nothing else has changed. Run the command again after any
+failure: it goes on with the same key. To go back: icefloe node restore.
+\b
+Exit codes: 0 when the node is as asked, the request is pending, or there was nothing to
+do; with --dry-run also when there would be (--json has "changed"). 1 for any failure,
+and for a dry run whose run would fail."""
+
+
+@app.command(
+    context_settings=SPELLINGS,
+    epilog=SETUP_EPILOG,
 )
 def setup(
     ctx: typer.Context,
     *,
-    master: MasterOption = False,
+    file: FileOption = None,
+    master: MasterOption = None,
     cn: NameOption = None,
     zone: ZoneOption = None,
     endpoint: EndpointOption = None,
     parent_host: ParentHostOption = None,
-    parent_zone: ParentZoneOption = DEFAULT_MASTER_ZONE,
+    parent_zone: ParentZoneOption = None,
     trustedcert: TrustedOption = None,
+    cacert: CACertificateOption = None,
     ticket: TicketOption = None,
     ticket_file: TicketFileOption = None,
-    wait: WaitOption = WAIT_SECONDS,
+    wait: WaitOption = None,
     listen: ListenOption = None,
-    accept_config: AcceptConfigOption = False,
-    accept_commands: AcceptCommandsOption = False,
+    accept_config: AcceptConfigOption = None,
+    accept_commands: AcceptCommandsOption = None,
     global_zones: GlobalZonesOption = None,
-    no_default_global_zones: NoDefaultZonesOption = False,
-    disable_confd: DisableConfDOption = False,
+    no_default_global_zones: NoDefaultZonesOption = None,
+    disable_confd: DisableConfDOption = None,
     icefloe_endpoint: IcefloeEndpointOption = None,
-    key_type: KeyTypeOption = KeyType.EC,
+    key_type: SetupKeyTypeOption = None,
+    rotate_key: RotateKeyOption = False,
+    verify: VerifyOption = False,
+    dry_run: DryRunOption = False,
     as_json: JSONOption = False,
-    master_host: MasterHostOption = None,
     master_zone: MasterZoneOption = None,
 ) -> None:
     """Set up this node: key, certificate and configuration.
 
     An agent or a satellite asks its parents for a certificate until there is one, or
-    --wait is over; the daemon then goes on by itself. After a refusal nothing but the
-    key is left behind.
+    --wait is over; the daemon then goes on by itself. It can be run again and again:
+    the key stays, and a node that is as asked is not touched.
     """
-    given = invocation(ctx)
-    output = given.output.for_one_result(alone=as_json)
-    setting = setting_of(given, output)
-    del master_zone  # protocol: accepted and ignored
-    options = NodeOptions(
-        master=master,
-        cn=cn,
-        zone=zone,
-        endpoints=tuple(endpoint or ()),
-        parent_hosts=(*(parent_host or ()), *(master_host or ())),
-        parent_zone=parent_zone,
-        trusted=tuple(trustedcert or ()),
-        listen=listen,
-        accept_config=accept_config,
-        accept_commands=accept_commands,
-        global_zones=tuple(global_zones or ()),
-        default_global_zones=not no_default_global_zones,
-        disable_conf_d=disable_confd,
-        icefloe_endpoints=None if icefloe_endpoint is None else tuple(icefloe_endpoint),
+    given = dict(locals())  # every option, by the name of its question
+    actions = Actions(
+        file=file,
+        dry_run=dry_run,
+        rotate_key=rotate_key,
+        verify=verify,
+        as_json=as_json,
     )
-    if master:
-        given_ticket = ticket is not None or ticket_file is not None
-        reject_agent_options(options, output, ticket_given=given_ticket)
-        _set_up_master(options, setting, output, key_type)
-        return
-    chosen = choose_ticket(ticket, ticket_file, given.environment.get(TICKET_VARIABLE))
-    wanted = agent_of(options, ticket=chosen, wait=wait, key_type=key_type)
-    code = _set_up_agent(wanted, setting, output, as_json=as_json)
-    raise typer.Exit(code)
-
-
-def _set_up_master(
-    options: NodeOptions, setting: Setting, output: Output, key_type: KeyType
-) -> None:
-    own = set_up_master(configuration_of(options), setting, key_type=key_type)
-    if own.new_ca:
-        tell_of_ca_key(output, own.ca_key_type)
-    output.information("Done. Now (re)start the daemon.")
-
-
-def _set_up_agent(
-    wanted: AgentSetup, setting: Setting, output: Output, *, as_json: bool
-) -> int:
-    teller = EnrollmentTeller(
-        output, wanted.node.node_name, ticket_given=bool(wanted.ticket)
-    )
-    report = set_up_agent(wanted, setting, progress=teller.progress)
-    if as_json and report.outcome is not None:
-        output.result(msgspec.json.encode(outcome_facts(report.outcome)).decode())
-    _tell(teller, report, wanted, setting)
-    return EXIT_OK if report.configured else EXIT_FAILED
-
-
-def _tell(
-    teller: EnrollmentTeller, report: AgentReport, wanted: AgentSetup, setting: Setting
-) -> None:
-    """Say how it ended and what happens next."""
-    output, outcome = teller.output, report.outcome
-    if outcome is None:
-        output.information(
-            f"Nobody was asked for a certificate. Copy the CA's certificate to "
-            f"'{setting.directories.trusted_ca}' and start the daemon: it asks the parent that it "
-            "is connected with."
-        )
-        return
-    teller.tell_way(outcome.ended.outcome)
-    if not report.configured:
-        teller.tell_failure(outcome)
-        return
-    if outcome.came is Came.NOTHING_TO_DO:
-        output.information(
-            f"The certificate of '{wanted.node.node_name}' is valid and up to date."
-        )
-    elif not outcome.wrote_certificate:
-        teller.tell_pending(outcome)
-        _tell_what_is_next(output, report, setting)
-    output.information("Done. Now (re)start the daemon.")
-
-
-def _tell_what_is_next(output: Output, report: AgentReport, setting: Setting) -> None:
-    if report.outcome is not None and report.outcome.has_ca:
-        output.information(
-            "This node is configured. Its daemon goes on asking and installs the "
-            "certificate when it comes; nothing else has to be done here."
-        )
-        return
-    path = setting.directories.trusted_ca
-    output.warning(
-        f"No CA certificate has come yet, and the daemon cannot go on without it: copy "
-        f"it to '{path}', or run this command again later."
-    )
+    options = {name: given[name] for name in QUESTIONS}
+    raise typer.Exit(run_setup(options, actions, invocation(ctx)))

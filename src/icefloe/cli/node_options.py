@@ -1,31 +1,46 @@
-"""What the options of `node setup` mean."""
+"""The options of `node setup`, and the spellings that they are accepted in.
+
+Every option is None, or an empty list, when it was not given: then the environment and
+the file of answers are asked (`icefloe.node.commands.answers`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
-import click
 import typer
 
-from icefloe.cli.output import Output
-from icefloe.cluster.zones import Endpoint
-from icefloe.config.host import fully_qualified_name
-from icefloe.config.setup import (
-    DEFAULT_GLOBAL_ZONES,
-    DEFAULT_MASTER_ZONE,
-    NodeSetup,
-)
-from icefloe.node.commands.enrolling import DEFAULT_PORT, load_pins, parse_parent
-from icefloe.node.commands.setup import AgentSetup
-from icefloe.storage.keys import KeyType
+from icefloe.node.commands.questions import QUESTIONS, canonical_key
 
-_PORT_MAX = 65535
-_PORT_DIGITS_MAX = 5
+__all__ = ["SPELLINGS", "spelled"]
 
+
+def spelled(name: str) -> str:
+    """Return the one spelling of an option's name, without its hyphens in front.
+
+    protocol: Icinga writes `--parent_host` and `--accept-config`; tools mix hyphens and
+    underscores.  `--master_host` is its old name for `--parent_host`.
+    """
+    question = QUESTIONS.get(canonical_key(name))
+    if question is not None:
+        name = question.spelled
+    return name.lstrip("-").replace("_", "-")
+
+
+SPELLINGS: Final = {"token_normalize_func": spelled}
+"""For the context of the command."""
+
+FileOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        metavar="PATH",
+        help="A file with answers, TOML (or .yaml, with PyYAML); - is standard input.",
+    ),
+]
 MasterOption: TypeAlias = Annotated[
-    bool, typer.Option("--master", help="Set up a master, with a CA.")
+    bool | None, typer.Option("--master", help="Set up a master, with a CA.")
 ]
 NameOption: TypeAlias = Annotated[
     str | None, typer.Option("--cn", help="The node's name [the machine's full name].")
@@ -48,14 +63,50 @@ EndpointOption: TypeAlias = Annotated[
 ParentHostOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        *("--parent_host", "--parent-host"),
+        "--parent_host",
         metavar="HOST[,PORT]",
         help="Where to ask for the certificate; repeatable, tried in turn. Without it "
         "nobody is asked, and ca.crt is copied by hand.",
     ),
 ]
 ParentZoneOption: TypeAlias = Annotated[
-    str, typer.Option("--parent_zone", "--parent-zone", help="The zone above.")
+    str | None, typer.Option("--parent_zone", help="The zone above [master].")
+]
+TrustedOption: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trustedcert",
+        help="What the parent has to show ('pki save-cert'); repeatable. Not needed "
+        "when the CA's certificate is there and the parent bears the expected name.",
+    ),
+]
+CACertificateOption: TypeAlias = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--cacert",
+        metavar="PATH",
+        help="The CA's certificate; copied to certs/ca.crt when there is none.",
+    ),
+]
+TicketOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--ticket", help="The ticket. Other users can see it: use --ticket-file."
+    ),
+]
+TicketFileOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--ticket-file",
+        metavar="PATH",
+        help="A file with the ticket, - for standard input [else: ICEFLOE_TICKET].",
+    ),
+]
+WaitOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--wait", metavar="SECONDS", help="How long to wait for the certificate [120]."
+    ),
 ]
 ListenOption: TypeAlias = Annotated[
     str | None,
@@ -64,28 +115,36 @@ ListenOption: TypeAlias = Annotated[
     ),
 ]
 AcceptConfigOption: TypeAlias = Annotated[
-    bool, typer.Option("--accept-config", help="Take configuration from the parent.")
+    bool | None,
+    typer.Option(
+        "--accept-config/--no-accept-config",
+        help="Take configuration from the parent [no].",
+    ),
 ]
 AcceptCommandsOption: TypeAlias = Annotated[
-    bool, typer.Option("--accept-commands", help="Run commands from the parent.")
+    bool | None,
+    typer.Option(
+        "--accept-commands/--no-accept-commands",
+        help="Run commands from the parent [no].",
+    ),
 ]
 GlobalZonesOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        *("--global_zones", "--global-zones"),
+        "--global_zones",
         metavar="NAME",
         help="A global zone besides the default ones; repeatable.",
     ),
 ]
 NoDefaultZonesOption: TypeAlias = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--no-default-global-zones",
         help="Leave out global-templates and director-global.",
     ),
 ]
 DisableConfDOption: TypeAlias = Annotated[
-    bool, typer.Option("--disable-confd", help="Stop including conf.d.")
+    bool | None, typer.Option("--disable-confd", help="Stop including conf.d.")
 ]
 IcefloeEndpointOption: TypeAlias = Annotated[
     list[str] | None,
@@ -95,134 +154,33 @@ IcefloeEndpointOption: TypeAlias = Annotated[
         help="Declare an endpoint to be an Icefloe node; repeatable.",
     ),
 ]
-MasterHostOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--master_host", hidden=True)
+SetupKeyTypeOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--key-type",
+        metavar="ec|rsa",
+        help="For a new key: ECDSA P-256 (quick), or RSA-4096 (as Icinga 2) [ec].",
+    ),
+]
+DryRunOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Change nothing: check everything and show what would change."
+    ),
+]
+RotateKeyOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--rotate-key",
+        help="Get a certificate for a new key; the present one works until it is there.",
+    ),
+]
+VerifyOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--verify", help="Ask the parents also when there is nothing to be changed."
+    ),
 ]
 MasterZoneOption: TypeAlias = Annotated[
     str | None, typer.Option("--master_zone", hidden=True)
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeOptions:
-    """The options as they were given; see the command's help."""
-
-    master: bool
-    cn: str | None
-    zone: str | None
-    endpoints: tuple[str, ...]
-    parent_hosts: tuple[str, ...]
-    parent_zone: str
-    trusted: tuple[Path, ...]
-    listen: str | None
-    accept_config: bool
-    accept_commands: bool
-    global_zones: tuple[str, ...]
-    default_global_zones: bool
-    disable_conf_d: bool
-    icefloe_endpoints: tuple[str, ...] | None
-
-
-def configuration_of(options: NodeOptions) -> NodeSetup:
-    """Return the configuration that the options describe.
-
-    Raises:
-        UsageError: They do not go together.
-    """
-    host, port = _listen(options.listen)
-    parents = () if options.master else tuple(map(_endpoint, options.endpoints))
-    zone = options.zone or (DEFAULT_MASTER_ZONE if options.master else None)
-    if not options.master and not parents:
-        raise click.UsageError(
-            "a parent is needed: --endpoint CN[,HOST[,PORT]], or --master for a node "
-            "without one"
-        )
-    if zone is None:
-        raise click.UsageError("the node's own zone is needed: --zone NAME")
-    return NodeSetup(
-        node_name=options.cn or fully_qualified_name(),
-        zone_name=zone,
-        parent_zone=None if options.master else options.parent_zone,
-        parents=parents,
-        global_zones=_global_zones(options),
-        bind_host=host,
-        bind_port=port,
-        accept_config=options.accept_config,
-        accept_commands=options.accept_commands,
-        icefloe_endpoints=options.icefloe_endpoints,
-        disable_conf_d=options.disable_conf_d,
-    )
-
-
-def agent_of(
-    options: NodeOptions, *, ticket: str, wait: float, key_type: KeyType
-) -> AgentSetup:
-    """Return the set-up of an agent or satellite that the options describe.
-
-    Raises:
-        UsageError: They do not go together.
-        IdentityProblem: A trusted certificate is none.
-        ParentInvalid: A --parent_host has another form.
-    """
-    return AgentSetup(
-        node=configuration_of(options),
-        parents=tuple(map(parse_parent, options.parent_hosts)),
-        pins=load_pins(options.trusted),
-        ticket=ticket,
-        wait=wait,
-        key_type=key_type,
-    )
-
-
-def reject_agent_options(
-    options: NodeOptions, output: Output, *, ticket_given: bool
-) -> None:
-    """Warn about options that mean nothing for a master (protocol: as Icinga)."""
-    for option, was_given in (
-        ("--ticket", ticket_given),
-        ("--endpoint", bool(options.endpoints)),
-        ("--parent_host", bool(options.parent_hosts)),
-        ("--trustedcert", bool(options.trusted)),
-    ):
-        if was_given:
-            output.warning(f"{option} means nothing for a master and is ignored.")
-
-
-def _endpoint(text: str) -> Endpoint:
-    """Read `cn[,host[,port]]`."""
-    name, *rest = (part.strip() for part in text.split(","))
-    host = rest[0] if rest else ""
-    port = rest[1] if len(rest) > 1 else ""
-    if not name or len(rest) > 2 or (port and not _is_port(port)):
-        raise click.UsageError(
-            f"--endpoint '{text}' is not of the form CN[,HOST[,PORT]]"
-        )
-    return Endpoint(name, host or None, port or str(DEFAULT_PORT))
-
-
-def _listen(text: str | None) -> tuple[str | None, int | None]:
-    """Read `host[,port]`."""
-    if text is None:
-        return None, None
-    host, _, port = (part.strip() for part in text.partition(","))
-    if port and not _is_port(port):
-        raise click.UsageError(f"--listen '{text}' is not of the form HOST[,PORT]")
-    return host or None, int(port) if port else None
-
-
-def _is_port(text: str) -> bool:
-    digits = text.isascii() and text.isdigit() and len(text) <= _PORT_DIGITS_MAX
-    return digits and 1 <= int(text) <= _PORT_MAX
-
-
-def _global_zones(options: NodeOptions) -> tuple[str, ...]:
-    defaults = DEFAULT_GLOBAL_ZONES if options.default_global_zones else ()
-    for name in options.global_zones:
-        if name in defaults:
-            raise click.UsageError(
-                f"the global zone '{name}' is there by default; leave it out of "
-                "--global_zones"
-            )
-    if len(set(options.global_zones)) < len(options.global_zones):
-        raise click.UsageError("--global_zones names a zone twice")
-    return (*defaults, *options.global_zones)

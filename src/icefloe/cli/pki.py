@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -21,6 +22,7 @@ from icefloe.cli.options import (
     TrustedOption,
 )
 from icefloe.cli.output import Output
+from icefloe.cli.problem_words import telling_problems
 from icefloe.cli.setting import setting_of
 from icefloe.cli.verifying import verify_files
 from icefloe.config.loading import load_constants
@@ -41,6 +43,7 @@ from icefloe.node.commands.enrolling import (
     enroll_files,
     identity_files,
     load_pins,
+    own_journal,
     parse_parent,
 )
 from icefloe.node.commands.setting import Setting
@@ -222,7 +225,9 @@ Examples:
     --ca ca.crt --trustedcert trusted-parent.crt --ticket-file ticket
   ICEFLOE_TICKET=... icefloe pki request --host sat1 --host sat2 ... --wait 300
 \b
-Exit code 0: signed, or pending (the certificate is then still self-signed)."""
+Exit code 0: signed, or pending (the certificate is then still self-signed).
+\b
+--json prints one object; its "code" is one of 'icefloe enrollment problems'."""
 )
 def request(
     ctx: typer.Context,
@@ -259,27 +264,36 @@ def request(
     """
     given = invocation(ctx)
     output = given.output.for_one_result(alone=as_json)
-    setting = setting_of(given, output)
-    files = identity_files(
-        key=key, certificate=cert, ca=ca, directories=given.directories
-    )
-    chosen = choose_ticket(ticket, ticket_file, given.environment.get(TICKET_VARIABLE))
-    parents = [_parent(each, port) for each in host]
-    enrollment = Enrollment(
-        files=files,
-        parents=parents,
-        pins=load_pins(trustedcert or ()),
-        names=frozenset(parent.host for parent in parents),
-        ticket=chosen,
-        wait=wait if wait is not None else WAIT_WITH_TICKET if chosen else 0.0,
-    )
-    cn = load_files(files).node_name
-    teller = EnrollmentTeller(output, cn, ticket_given=bool(chosen))
-    outcome = enroll_files(enrollment, setting, progress=teller.progress)
-    code = _conclude(teller, outcome, enrollment, setting)
-    if as_json:
-        output.result(msgspec.json.encode(outcome_facts(outcome)).decode())
+    with telling_problems(output, as_json=as_json):
+        variable = given.environment.get(TICKET_VARIABLE)
+        chosen = choose_ticket(ticket, ticket_file, variable)
+        parents = [_parent(each, port) for each in host]
+        enrollment = Enrollment(
+            files=identity_files(
+                key=key, certificate=cert, ca=ca, directories=given.directories
+            ),
+            parents=parents,
+            pins=load_pins(trustedcert or ()),
+            names=frozenset(parent.host for parent in parents),
+            ticket=chosen,
+            wait=wait if wait is not None else WAIT_WITH_TICKET if chosen else 0.0,
+        )
+        code, case = _request(enrollment, setting_of(given, output), output)
+        if as_json:
+            output.result(msgspec.json.encode(case).decode())
     raise typer.Exit(code)
+
+
+def _request(
+    enrollment: Enrollment, setting: Setting, output: Output
+) -> tuple[int, dict[str, object]]:
+    """Enroll, tell of it, and return the exit code and the facts."""
+    journal = own_journal(enrollment.files, setting)
+    enrollment = replace(enrollment, journal=journal)
+    cn = load_files(enrollment.files).node_name
+    teller = EnrollmentTeller(output, cn, ticket_given=bool(enrollment.ticket))
+    outcome = enroll_files(enrollment, setting, progress=teller.progress)
+    return _conclude(teller, outcome, enrollment, setting), outcome_facts(outcome)
 
 
 def _parent(text: str, port: int) -> Parent:

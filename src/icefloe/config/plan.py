@@ -6,8 +6,10 @@ back-ups, for the right user), which needs another layer.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 OPEN_MODE = 0o644
 """Configuration that anyone may read; Icinga writes all its files like this."""
@@ -57,3 +59,22 @@ class Plan:
     files: tuple[PlannedFile, ...] = ()
     links: tuple[PlannedLink, ...] = ()
     removals: tuple[Path, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.files or self.links or self.removals)
+
+
+_NOTE: Final = re.compile(
+    r"Written by 'icefloe [^'\n]*' on \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\."
+)
+
+
+def says_the_same(present: str, wanted: str) -> bool:
+    """Whether two texts differ at most in when, and by which command, they were written.
+
+    Such a file is left alone: a set-up that is run again by the clock would otherwise
+    touch it each time.
+    """
+    return _NOTE.sub("", present) == _NOTE.sub("", wanted)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from icefloe.cluster.zones import DEFAULT_PORT, Endpoint, Zone, ZoneError, ZoneTree
 from icefloe.config import edits
-from icefloe.config.errors import ConfigError, PlanError
+from icefloe.config.errors import ConfigError, PlanError, printable
 from icefloe.config.features import (
     Features,
     feature_link,
@@ -234,7 +234,42 @@ def icinga2_text(*, note: str) -> str:
     )
 
 
+def problems_of_setup(setup: NodeSetup) -> tuple[str, ...]:
+    """Every reason for which a set-up cannot be written, or Icinga would not start.
+
+    Args:
+        setup: What the node is to become; no file is looked at.
+    """
+    endpoints, zones = _objects(setup)
+    problems: list[str] = []
+    for endpoint in endpoints:
+        try:
+            check_common_name(endpoint.name)
+        except CommonNameInvalid as error:
+            problems.append(str(error))
+    problems += [
+        f"the name of a Zone is not empty and has no '!': '{printable(zone.name)}'"
+        for zone in zones
+        if not zone.name or "!" in zone.name
+    ]
+    try:
+        ZoneTree(zones=zones, endpoints=endpoints, node_name=setup.node_name)
+    except ZoneError as error:
+        problems += error.reasons
+    if setup.bind_port is not None and not 0 <= setup.bind_port <= PORT_MAX:
+        problems.append(f"{setup.bind_port} is not a port")
+    return tuple(dict.fromkeys(problems))
+
+
 def _tree(setup: NodeSetup) -> tuple[list[Endpoint], list[Zone]]:
+    """The endpoints and zones of a set-up that can be written."""
+    problems = problems_of_setup(setup)
+    if problems:
+        raise PlanError("; ".join(problems))
+    return _objects(setup)
+
+
+def _objects(setup: NodeSetup) -> tuple[list[Endpoint], list[Zone]]:
     """The endpoints and zones of a set-up, in the order Icinga writes them."""
     endpoints = [*setup.parents, Endpoint(setup.node_name)]
     zones: list[Zone] = []
@@ -243,12 +278,6 @@ def _tree(setup: NodeSetup) -> tuple[list[Endpoint], list[Zone]]:
         zones.append(Zone(setup.parent_zone, names))
     zones.append(Zone(setup.zone_name, (setup.node_name,), setup.parent_zone))
     zones += [Zone(name, is_global=True) for name in setup.global_zones]
-    try:
-        for endpoint in endpoints:
-            check_common_name(endpoint.name)
-        ZoneTree(zones=zones, endpoints=endpoints, node_name=setup.node_name)
-    except (CommonNameInvalid, ZoneError) as error:
-        raise PlanError(str(error)) from None
     return endpoints, zones
 
 

@@ -106,6 +106,19 @@ class Source:
             caret=column - start,
         )
 
+    def safe_lines(self) -> tuple[str, ...]:
+        """Every line as it may be shown: secrets and control characters replaced.
+
+        A long line is cut, and of a very long one nothing is shown.
+        """
+        ends = (self.line_end(start) for start in self._line_starts)
+        shown = [
+            self.position(start).text + ("..." if end - start > LINE_SHOWN_MAX else "")
+            for start, end in zip(self._line_starts, ends, strict=True)
+        ]
+        # What stands behind the last newline is no line when there is nothing.
+        return tuple(shown if not self.text.endswith("\n") else shown[:-1])
+
     def problem(self, offset: int, message: str, remedy: str = "") -> ConfigProblem:
         """A problem at an offset of this text."""
         return ConfigProblem(

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from icefloe.node.commands.issuing import issue
 from icefloe.node.commands.setting import Setting
-from icefloe.pki.certificates import load_pem, to_pem
+from icefloe.pki.certificates import is_self_signed, load_pem, to_pem
 from icefloe.pki.errors import CertificateInvalid
+from icefloe.pki.keys import PrivateKey
 from icefloe.pki.names import check_common_name
 from icefloe.pki.profiles import csr
 from icefloe.pki.trust import TrustAnchor, up_to_date
@@ -38,8 +40,10 @@ from icefloe.storage.identity import (
 from icefloe.storage.keys import KeyType, key_type_of
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.newcomer import put, reuse_or_make_key
+from icefloe.storage.rotation import finish_rotation, prepare_rotation, rotation_files
+from icefloe.storage.switching import IdentityJournal
 
-__all__ = ["OwnCertificate", "certify_signer"]
+__all__ = ["OwnCertificate", "SignerState", "certify_signer", "signer_state"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +62,45 @@ class OwnCertificate:
     new_ca: bool
 
 
-def certify_signer(setting: Setting, *, cn: str, key_type: KeyType) -> OwnCertificate:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignerState:
+    """What a signer has, before `certify_signer` does anything about it.
+
+    Attributes:
+        identity: The node's identity when its certificate is from its CA, else None.
+        is_due: Whether the CA here would sign another one.
+        new_ca: Whether a CA would be made.
+    """
+
+    identity: NodeIdentity | None
+    is_due: bool
+    new_ca: bool
+
+
+def signer_state(setting: Setting, *, cn: str) -> SignerState:
+    """Look at what a signer has; changes nothing.
+
+    Raises:
+        IcefloeError: As for `certify_signer`.
+    """
+    check_common_name(cn)
+    directories = setting.directories
+    files = IdentityFiles.of_node(directories.certs, cn)
+    if not has_authority(directories) and directories.trusted_ca.exists():
+        present = _identity_of_second_master(files, cn, setting)
+        return SignerState(identity=present, is_due=False, new_ca=False)
+    if not (has_authority(directories) and directories.ca_certificate.exists()):
+        return SignerState(identity=None, is_due=True, new_ca=True)
+    identity = _valid_identity(files, cn, setting)
+    is_due = identity is None or not _needs_nothing(
+        identity, load_authority(directories), setting
+    )
+    return SignerState(identity=identity, is_due=is_due, new_ca=False)
+
+
+def certify_signer(
+    setting: Setting, *, cn: str, key_type: KeyType, rotate_key: bool = False
+) -> OwnCertificate:
     """See that a signer has a CA, and a certificate under it.
 
     A node that trusts a CA whose key is elsewhere gets none: that is a second master,
@@ -68,6 +110,7 @@ def certify_signer(setting: Setting, *, cn: str, key_type: KeyType) -> OwnCertif
         setting: What to work with.
         cn: The node's name.
         key_type: For a new CA.  The node's own key is of the CA's type.
+        rotate_key: Whether a new key takes the place of the node's own; the CA's stays.
 
     Raises:
         IcefloeError: Something that is there cannot be used, or cannot be written; the
@@ -76,13 +119,20 @@ def certify_signer(setting: Setting, *, cn: str, key_type: KeyType) -> OwnCertif
     check_common_name(cn)
     directories = setting.directories
     files = IdentityFiles.of_node(directories.certs, cn)
+    journal = IdentityJournal.of_node(directories, owner=setting.owner)
+    journal.recover(setting.clock.now().wall)
     if not has_authority(directories) and directories.trusted_ca.exists():
         return _second_master(files, cn, setting)
     authority, is_new = _authority(setting, key_type)
     ensure_directory(directories.certs, mode=DIRECTORY_MODE, owner=setting.owner)
     identity = _valid_identity(files, cn, setting)
     if identity is None or not _needs_nothing(identity, authority, setting):
-        identity = _sign_own(files, cn, authority, setting)
+        identity = _sign_own(files, cn, authority, setting, journal)
+        # Its own CA vouches for it: there is nobody to ask.
+        journal.confirm(setting.clock.now().wall)
+    elif rotate_key:
+        identity = _rotate_own(files, cn, authority, setting, journal)
+        journal.confirm(setting.clock.now().wall)
     return OwnCertificate(
         identity=identity, ca_key_type=key_type_of(authority.key), new_ca=is_new
     )
@@ -94,6 +144,17 @@ def _second_master(files: IdentityFiles, cn: str, setting: Setting) -> OwnCertif
     Raises:
         IdentityProblem: It has none that is valid.
     """
+    identity = _identity_of_second_master(files, cn, setting)
+    setting.narrator.warning(
+        f"The key of the CA in '{files.ca}' is not here: no new CA is made. This node "
+        "forwards certificate requests."
+    )
+    return OwnCertificate(identity=identity, ca_key_type=None, new_ca=False)
+
+
+def _identity_of_second_master(
+    files: IdentityFiles, cn: str, setting: Setting
+) -> NodeIdentity:
     identity = _valid_identity(files, cn, setting)
     if identity is None:
         raise IdentityProblem(
@@ -103,11 +164,7 @@ def _second_master(files: IdentityFiles, cn: str, setting: Setting) -> OwnCertif
             remedy="enroll it below or beside the node that signs (node setup "
             "--parent_host ...), or move this file away to make a new CA here",
         )
-    setting.narrator.warning(
-        f"The key of the CA in '{files.ca}' is not here: no new CA is made. This node "
-        "forwards certificate requests."
-    )
-    return OwnCertificate(identity=identity, ca_key_type=None, new_ca=False)
+    return identity
 
 
 def _valid_identity(
@@ -156,7 +213,11 @@ def _authority(
 
 
 def _sign_own(
-    files: IdentityFiles, cn: str, authority: CertificateAuthority, setting: Setting
+    files: IdentityFiles,
+    cn: str,
+    authority: CertificateAuthority,
+    setting: Setting,
+    journal: IdentityJournal,
 ) -> NodeIdentity:
     now, narrator, owner = setting.clock.now(), setting.narrator, setting.owner
     directories = setting.directories
@@ -171,18 +232,8 @@ def _sign_own(
     narrator.information(
         f"Writing certificate signing request to '{request}'.", facility="base"
     )
-    pem = csr(cn, key).public_bytes(Encoding.PEM)
-    put(request, pem, mode=CERTIFICATE_MODE, owner=owner, at=now.wall)
-    with SQLiteLedger.open(directories.ledger, owner=owner) as ledger:
-        certificate = issue(
-            ledger,
-            authority,
-            cn=cn,
-            public_key=key.public_key(),
-            actor=cn,
-            now=now,
-            entropy=setting.entropy,
-        )
+    put(request, _request(cn, key), mode=CERTIFICATE_MODE, owner=owner, at=now.wall)
+    certificate = _issued(cn, key, authority, setting)
     narrator.information(
         f"Signing CSR with CA and writing certificate to '{files.certificate}'."
     )
@@ -194,4 +245,62 @@ def _sign_own(
         ca_pem=to_pem(authority.certificate),
         owner=owner,
         at=now.wall,
+        journal=journal,
     )
+
+
+def _rotate_own(
+    files: IdentityFiles,
+    cn: str,
+    authority: CertificateAuthority,
+    setting: Setting,
+    journal: IdentityJournal,
+) -> NodeIdentity:
+    """Sign a new key of the node's own, and switch to it in whole."""
+    at, owner = setting.clock.now().wall, setting.owner
+    following = prepare_rotation(
+        files,
+        node_name=cn,
+        key_type=key_type_of(authority.key),
+        entropy=setting.entropy,
+        at=at,
+        owner=owner,
+        narrator=setting.narrator,
+    )
+    key = following.private_key()
+    if is_self_signed(following.certificate):
+        install_files(
+            rotation_files(files),
+            node_name=cn,
+            certificate_pem=to_pem(_issued(cn, key, authority, setting)),
+            ca_pem=to_pem(authority.certificate),
+            owner=owner,
+            at=at,
+        )
+    identity = finish_rotation(files, node_name=cn, owner=owner, at=at, journal=journal)
+    request = setting.directories.node_csr(cn)
+    put(request, _request(cn, key), mode=CERTIFICATE_MODE, owner=owner, at=at)
+    setting.narrator.information(
+        f"The new key is in place in '{files.key}', with its certificate."
+    )
+    return identity
+
+
+def _request(cn: str, key: PrivateKey) -> bytes:
+    return csr(cn, key).public_bytes(Encoding.PEM)
+
+
+def _issued(
+    cn: str, key: PrivateKey, authority: CertificateAuthority, setting: Setting
+) -> x509.Certificate:
+    """Let the CA here sign a key of the node's own."""
+    with SQLiteLedger.open(setting.directories.ledger, owner=setting.owner) as ledger:
+        return issue(
+            ledger,
+            authority,
+            cn=cn,
+            public_key=key.public_key(),
+            actor=cn,
+            now=setting.clock.now(),
+            entropy=setting.entropy,
+        )
