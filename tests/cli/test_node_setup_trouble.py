@@ -234,6 +234,21 @@ def test_a_master_with_its_clock_a_year_off_keeps_what_it_has(
     assert not is_self_signed(own.certificate)
 
 
+def test_a_master_whose_certificate_ran_out_keeps_it_in_a_backup(
+    icefloe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master = ("node", "setup", "--master", "--cn", "m1")
+    icefloe.ok(*master)
+    before = load_identity(icefloe.certs, "m1")
+    clock_off_by(monkeypatch, timedelta(days=3 * 365))
+    done = facts(icefloe(*master, "--json"))
+    assert done["changed"]
+    assert done["backup"]
+    assert load_identity(icefloe.certs, "m1") != before
+    icefloe.ok("node", "restore", done["backup"])
+    assert load_identity(icefloe.certs, "m1") == before
+
+
 # --- Rights ---------------------------------------------------------------------------
 
 

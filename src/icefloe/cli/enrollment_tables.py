@@ -116,6 +116,7 @@ def show_explanation(found: Explanation, at: WallTime, output: Output) -> None:
 def _show_nothing(page: _Page, found: Explanation, node: str) -> None:
     if not found.is_own:
         page.print(f"No request for '{found.cn}' has come to {node}.")
+        page.print("Check the name (case counts), --config-dir, and whom it asks:")
         page.print(f"Next: on {found.cn}: icefloe enrollment status")
         return
     if found.here.role == "signer":

@@ -87,7 +87,7 @@ def copy(
 @app.command(
     epilog="""\b
 Example, back to the release before an upgrade:
-  systemctl stop icefloe
+  (stop the daemon)
   icefloe ledger status        # shows the copies
   icefloe ledger restore /var/lib/icinga2/icefloe/ledger.sqlite.v1.20261122T182339Z
 \b

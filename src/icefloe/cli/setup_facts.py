@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from cryptography import x509
 
 from icefloe.cli.enrollment_words import outcome_facts
 from icefloe.enrollment.problem import Code
 from icefloe.enrollment.reasons import Reason
+from icefloe.enrollment.requester import Came
 from icefloe.node.commands.changes import Changes, FileChange
 from icefloe.node.commands.checks import Check
 from icefloe.node.commands.own_request import waits
@@ -145,6 +147,10 @@ def _file(change: FileChange) -> Facts:
     return {"path": str(change.path), "change": what}
 
 
+_NOBODY_SAID_NO: Final = frozenset({Came.UNREACHABLE, Came.UNTRUSTED})
+"""Whoever is not believed is not asked."""
+
+
 def _state(report: AgentReport, at: float) -> str:
     """Return the state of the node's own identity, in the words of its own status."""
     certificate, outcome = report.identity.certificate, report.outcome
@@ -156,4 +162,6 @@ def _state(report: AgentReport, at: float) -> str:
         return "no-certificate"
     if waits(outcome):
         return "pending"
-    return "unreachable" if outcome.came.name == "UNREACHABLE" else "refused"
+    if outcome.came in _NOBODY_SAID_NO:
+        return "unreachable"
+    return "refused"

@@ -246,8 +246,8 @@ CONNECTION: Final = (
         Code.UNREACHABLE,
         "Unreachable",
         "No address of the parent took a TCP connection.",
-        "Check that a node listens at PARENT and that no firewall is between; the "
-        "daemon goes on trying by itself.",
+        "Check that a node listens at PARENT and that no firewall is between; then run "
+        "the command again. A daemon goes on trying by itself.",
         "The daemon there does not run, the port is another one, or packets are "
         "dropped.",
         ("PARENT$ ss -ltn", "PARENT$ icefloe daemon -C"),
@@ -378,7 +378,8 @@ MACHINE: Final = (
         "The configuration cannot be used",
         "The configuration of this node, or what was asked for, is wrong or not "
         "complete.",
-        "Correct what is said, with file and line; 'icefloe daemon -C' checks it.",
+        "Correct the option, variable, file or line that is named; the command's --help "
+        "shows what each takes, 'icefloe daemon -C' checks what is written.",
         "A typing error, a missing NodeName, zone or endpoint, options that "
         "contradict each other.",
         ("icefloe daemon -C",),
@@ -431,9 +432,9 @@ DAEMON: Final = (
         Code.DAEMON_NOT_RUNNING,
         "The daemon does not run",
         "No daemon runs on this node, so nobody goes on asking, renews or connects.",
-        "Start it ('systemctl start icefloe', or 'icefloe daemon').",
+        "Start its service, or 'icefloe daemon'.",
         "It was stopped, has not been started since the set-up, or ended by a fault.",
-        ("systemctl status icefloe",),
+        ("icefloe daemon -C", "icefloe daemon"),
     ),
     Problem(
         Code.STATUS_UNKNOWN,
@@ -441,7 +442,7 @@ DAEMON: Final = (
         "The daemon has said nothing about itself that can be read.",
         "Run the command as root or as the daemon's user; look at the daemon's log.",
         "The daemon is of an older release, or its file cannot be read.",
-        ("systemctl status icefloe",),
+        ("icefloe enrollment status",),
     ),
     Problem(
         Code.UNCONFIRMED,

@@ -118,6 +118,10 @@ def signer_identity(
         certificate=state.identity.certificate if state.identity else None,
         acts=True,
         new_ca=state.new_ca,
+        # What is there does not serve any more; it is somebody's identity all the same.
+        replaces=IdentityFiles.of_node(
+            setting.directories.certs, cn
+        ).certificate.exists(),
     )
 
 

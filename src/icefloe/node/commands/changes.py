@@ -102,8 +102,9 @@ class IdentityChange:
         new_ca: Whether a CA is made.
         beside: Whether a request is made beside the present certificate, which
             somebody signed, but which does not serve.
-        replaces: Whether a request takes the place of the present certificate before
-            anybody is asked: of one that does not fit the key, or is a stale request.
+        replaces: Whether the present certificate is replaced without having served:
+            by a request, since it does not fit the key or is a stale request itself, or
+            by what our own CA signs.
     """
 
     fate: Fate

@@ -159,8 +159,9 @@ def look_at_node(directories: NodeDirectories, at: WallTime) -> NodeStatus:
         if base.switch is not None and base.switch.state is Phase.SWITCHING:
             return _concluded(_with_daemon(_interrupted(base), None))
         return _unreadable(base, error)
-    found = _of_files(base, identity, anchor, at, is_signer=here.role == "signer")
-    return _concluded(_with_daemon(found, told))
+    is_signer = here.role == "signer"
+    found = _of_files(base, identity, anchor, at, is_signer=is_signer)
+    return _concluded(_with_daemon(found, told), is_signer=is_signer)
 
 
 def _is_there(files: IdentityFiles) -> bool:
@@ -292,7 +293,7 @@ def _still_holds(found: NodeStatus, told: OwnStatus) -> bool:
     return found.state != "expired" or told.state == "expired"
 
 
-def _concluded(status: NodeStatus) -> NodeStatus:
+def _concluded(status: NodeStatus, *, is_signer: bool = False) -> NodeStatus:
     """Add the next step."""
     if status.problem is None:
         return status
@@ -304,4 +305,10 @@ def _concluded(status: NodeStatus) -> NodeStatus:
         cn=status.node_name,
         fingerprint=status.fingerprint[:16],
     )
+    if is_signer and status.problem.code == Code.CERTIFICATE_EXPIRED:
+        # Nobody is above it: its own CA signs.
+        step = (
+            "Run 'icefloe node setup --master' again, with the options that it was set "
+            "up with: its own CA signs anew, and the key stays."
+        )
     return replace(status, next_step=step)
