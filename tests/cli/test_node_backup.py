@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 import pytest
 from tests.cli.command import Command
 
@@ -135,3 +136,36 @@ def test_new_cert_replaces_the_nodes_own_pair_in_whole(node: Command) -> None:
     assert stamps[: len(kept) // 2] == stamps[len(kept) // 2 :]
     journal = node.directories.identity_journal / "switch.json"
     assert '"confirmed"' in journal.read_text()
+
+
+def test_a_manifest_of_the_daemons_user_does_not_steer_roots_terminal(
+    node: Command,
+) -> None:
+    node.ok("node", "backup")
+    (path,) = node.directories.backups.iterdir()
+    manifest = path / "manifest.json"
+    said = msgspec.json.decode(manifest.read_bytes())
+    escape = "\x1b[2J\x9b1A\rx"
+    for crafted in (
+        {**said, "reason": escape, "node_name": escape},
+        {**said, "entries": [{**said["entries"][1], "stored": escape}]},
+    ):
+        manifest.write_bytes(msgspec.json.encode(crafted))
+        listed = node.ok("node", "backups")
+        assert listed.startswith(path.name)
+        assert listed.removesuffix("\n").isprintable()
+        done = node("node", "restore", path.name)
+        assert done.code == 1
+        assert all(line.isprintable() for line in done.err.split("\n"))
+
+
+def test_the_name_of_a_feature_does_not_steer_roots_terminal(node: Command) -> None:
+    enabled = node.directories.features_enabled
+    enabled.mkdir(parents=True, exist_ok=True)
+    odd = enabled / "\x1b]0;x\x07.conf"
+    odd.symlink_to("nowhere")
+    taken = node.ok("node", "backup")
+    odd.unlink()
+    restored = node.ok("node", "restore", "latest")
+    assert "Restored '" in restored
+    assert all(line.isprintable() for line in (taken + restored).split("\n"))

@@ -97,7 +97,6 @@ def spoil(node: NodeDirectories) -> None:
     files.key.write_bytes(encode_private_key(ec_key(77)))
     files.certificate.write_text(to_pem(own))
     files.ca.unlink()
-    node.ticket.unlink()
     for path in configuration(node):
         path.write_text("// spoilt\n")
     node.feature_enabled("api").unlink()
@@ -115,7 +114,7 @@ def test_a_set_holds_identity_and_configuration_privately(
     assert taken.path == node.data_dir / "icefloe/backups" / taken.name
     files = files_in(node.data_dir)
     assert set(taken.files) == {
-        *(files.key, files.certificate, files.ca, node.ticket),
+        *(files.key, files.certificate, files.ca),
         *configuration(node),
         node.feature_enabled("api"),
     }
@@ -275,15 +274,13 @@ def test_what_was_not_there_goes_away(node: NodeDirectories) -> None:
     files = files_in(node.data_dir)
     files.ca.unlink()
     files.certificate.write_text(to_pem(SELF_SIGNED))
-    node.ticket.unlink()
     node.zones_conf.unlink()
     taken = take(node)
     files.ca.write_text(to_pem(CA))
     files.certificate.write_text(to_pem(RENEWED))
-    node.ticket.write_text("t")
     node.zones_conf.write_text("// new\n")
     restore(node, taken.name)
-    assert not any(p.exists() for p in (files.ca, node.ticket, node.zones_conf))
+    assert not any(p.exists() for p in (files.ca, node.zones_conf))
     assert load_identity(node.certs, AGENT).certificate == SELF_SIGNED
 
 
@@ -317,6 +314,28 @@ def test_the_oldest_of_five_can_be_restored_and_stays_until_it_is(
     restore(node, oldest)
     assert node.zones_conf.read_text() == "// 0\n"
     assert oldest in [each.name for each in list_backups(node)]
+
+
+def test_a_used_ticket_comes_back_from_no_backup(node: NodeDirectories) -> None:
+    """A ticket has no end: whoever finds it in a copy can be this node."""
+    secret = "2b5e0f1c9d"
+    node.ticket.write_text(secret)
+    taken = take(node)
+    node.ticket.unlink()  # the final answer came
+    done = restore(node, taken.name)
+    assert done.before is not None
+    restore(node, done.before.name, at=60)
+    assert not node.ticket.exists()
+    everywhere = [*node.data_dir.rglob("*"), *node.config_dir.rglob("*")]
+    assert not any(secret.encode() in p.read_bytes() for p in everywhere if p.is_file())
+
+
+def test_a_ticket_that_waits_stays(node: NodeDirectories) -> None:
+    taken = take(node)
+    node.ticket.write_text("newer")
+    restore(node, taken.name)
+    assert node.ticket.read_text() == "newer"
+    assert not list(node.certs.glob("ticket.*"))
 
 
 @pytest.mark.parametrize("name", ["latest", "20270115T120000Z-9", "../certs", ""])
@@ -392,7 +411,7 @@ def test_a_manifest_leads_root_nowhere_else(
     taken = take(node)
     spoil(node)
     before = everything(node)
-    change(taken.path, 6, **said)
+    change(taken.path, 5, **said)
     with pytest.raises(BackupProblem, match="is not of these directories"):
         restore(node, taken.name)
     assert everything(node) == before
@@ -405,11 +424,80 @@ def test_a_manifest_makes_nobody_elses_files(node: NodeDirectories) -> None:
     os.chown(node.certs, NOBODY, NOBODY)
     taken = take(node, owner=(NOBODY, NOBODY))
     spoil(node)
-    change(taken.path, 6, mode=0o4755, uid=54321, gid=54321)
+    change(taken.path, 5, mode=0o4755, uid=54321, gid=54321)
     restore_backup(node, taken.name, at=later(50), owner=(NOBODY, NOBODY))
     status = node.zones_conf.stat()
     assert (status.st_uid, status.st_gid) == (NOBODY, NOBODY)
     assert status.st_mode & 0o7777 == 0o755
+
+
+def test_no_link_of_roots_can_be_carried_off_before_it_is_given_away(
+    node: NodeDirectories, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root follows root's links, and a manifest says where this one leads."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    enabled = node.features_enabled
+    taken = take(node, owner=(NOBODY, NOBODY))
+    for path in (enabled, node.certs):
+        os.chown(path, NOBODY, NOBODY)
+    spoil(node)
+    real = os.chown
+
+    def carry_off(*given: Any, **named: Any) -> None:
+        for path in enabled.iterdir():
+            if path.is_symlink() and path.name.startswith("."):
+                path.rename(enabled / "mine")
+        real(*given, **named)
+
+    monkeypatch.setattr(os, "chown", carry_off)
+    restore_backup(node, taken.name, at=later(50), owner=(NOBODY, NOBODY))
+    links = {path.name: path.lstat().st_uid for path in enabled.iterdir()}
+    assert links == {"api.conf": NOBODY}
+
+
+def test_root_with_nobody_to_give_links_to_makes_none_of_the_daemons_user(
+    node: NodeDirectories,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("it is about root")
+    taken = take(node, owner=(NOBODY, NOBODY))
+    spoil(node)
+    before = everything(node)
+    with pytest.raises(BackupProblem, match="whose links root does not make"):
+        restore(node, taken.name)
+    assert everything(node) == before
+
+
+def test_a_manifest_with_an_impossible_time_or_endless_nesting_is_damaged(
+    node: NodeDirectories,
+) -> None:
+    taken = take(node)
+    manifest = taken.path / "manifest.json"
+    said = msgspec.json.decode(manifest.read_bytes())
+    for content in (
+        msgspec.json.encode({**said, "at": 1e300}),
+        msgspec.json.encode({**said, "at": -1.0}),
+        b'{"entries":' + b"[" * 100_000,
+    ):
+        manifest.write_bytes(content)
+        assert list_backups(node)[0].damage
+        with pytest.raises(BackupProblem, match="is damaged"):
+            restore(node, taken.name)
+
+
+@pytest.mark.parametrize("field", ["node_name", "path"])
+def test_no_refusal_steers_a_terminal(node: NodeDirectories, field: str) -> None:
+    taken = take(node)
+    if field == "path":
+        change(taken.path, 5, path="/\x1b]0;x\x07")
+    else:
+        manifest = taken.path / "manifest.json"
+        said = msgspec.json.decode(manifest.read_bytes())
+        manifest.write_bytes(msgspec.json.encode({**said, field: "\x1b]0;x\x07"}))
+    with pytest.raises(BackupProblem) as caught:
+        restore(node, taken.name)
+    assert str(caught.value).isprintable()
 
 
 def test_an_identity_that_does_not_load_is_not_restored(node: NodeDirectories) -> None:

@@ -14,6 +14,8 @@ from icefloe.config.plan import Plan, PlannedFile, PlannedLink
 from icefloe.storage.carrying_out import carry_out, staged
 from icefloe.storage.files import FileProblem
 
+NOBODY = 12345
+
 
 def done(plan: Plan) -> list[str]:
     lines = Lines()
@@ -191,3 +193,30 @@ def test_when_one_step_fails_those_before_it_are_taken_back(
     monkeypatch.undo()
     assert everything(tmp_path) == before
     assert plan.files[0].path.stat().st_mode == mode
+
+
+def test_root_makes_no_link_to_a_place_the_daemons_user_chose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of root's is followed by root; its maker must not choose where it leads.
+
+    Who gives a link of his as many names as it may have gets it copied instead.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("it is about root")
+    etc, made = tmp_path / "etc", []
+    etc.mkdir()
+    os.chown(etc, NOBODY, NOBODY)
+    (etc / "a.conf").symlink_to("/any/where")
+    os.chown(etc / "a.conf", NOBODY, NOBODY, follow_symlinks=False)
+
+    def too_many(*_given: object, **_named: object) -> None:
+        raise OSError(errno.EMLINK, "Too many links")
+
+    monkeypatch.setattr(os, "link", too_many)
+    monkeypatch.setattr(os, "symlink", lambda *given, **_named: made.append(given))
+    with pytest.raises(FileProblem, match="made by the user id 12345"):
+        carry_out(plan_of(tmp_path), owner=(NOBODY, NOBODY), narrator=Lines())
+    assert made == []
+    assert [each.name for each in etc.iterdir()] == ["a.conf"]
+    assert (etc / "a.conf").lstat().st_uid == NOBODY

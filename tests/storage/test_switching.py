@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,12 @@ from icefloe.pki.keys import PrivateKey
 from icefloe.storage.files import FileProblem
 from icefloe.storage.identity import (
     IdentityProblem,
+    install_ca,
     install_certificate,
     load_identity,
 )
 from icefloe.storage.keys import encode_private_key
-from icefloe.storage.replacing import BACKUPS_MAX
+from icefloe.storage.replacing import BACKUPS_MAX, replace_together
 from icefloe.storage.switch_record import Record
 from icefloe.storage.switching import IdentityJournal, Phase, Recovery, SwitchState
 
@@ -305,6 +307,34 @@ def test_another_certificate_put_there_by_hand_is_left_alone(tmp_path: Path) -> 
     assert "another certificate" in refused(tmp_path)
 
 
+def test_a_successor_ca_that_came_since_does_not_keep_the_older_one_away(
+    tmp_path: Path,
+) -> None:
+    """A pending answer brought it while the new certificate was unconfirmed."""
+    issued(tmp_path)
+    install(tmp_path, RENEWED, CA)
+    bundle = to_pem(CA) + to_pem(HEIR_CA)
+    files = files_in(tmp_path)
+    assert install_ca(files, ca_pem=to_pem(HEIR_CA), owner=None, at=later(1))
+    assert journal_in(tmp_path).roll_back("refused", later(5))
+    assert load_identity(tmp_path / "certs", AGENT).certificate == ISSUED
+    assert set(load_pem_all(files.ca.read_bytes())) == set(load_pem_all(bundle))
+
+
+def test_no_other_change_forgets_what_can_be_rolled_back_to(tmp_path: Path) -> None:
+    issued(tmp_path)
+    install(tmp_path, RENEWED, CA)
+    certificate_file = files_in(tmp_path).certificate
+    new = certificate_file.read_bytes()
+    for number in range(2 * BACKUPS_MAX):
+        content = new + b"\n" * (number + 1)
+        replace_together(
+            [(certificate_file, content)], mode=0o644, owner=None, at=later(number + 1)
+        )
+    assert journal_in(tmp_path).roll_back("refused", later(99))
+    assert load_identity(tmp_path / "certs", AGENT).certificate == ISSUED
+
+
 def test_the_older_ca_comes_back_where_the_new_one_does_not_vouch(
     tmp_path: Path,
 ) -> None:
@@ -435,6 +465,47 @@ def test_a_journal_that_leads_elsewhere_is_not_believed(
     before = snapshot(tmp_path / "certs")
     assert journal_in(tmp_path).recover(NOW) is None
     assert snapshot(tmp_path / "certs") == before
+
+
+def _deeply_nested(_said: dict[str, Any]) -> bytes:
+    return b'{"before":' * 500_000 + b"null" + b"}" * 500_000
+
+
+def _long_past(said: dict[str, Any]) -> bytes:
+    before = {**said, "before": {**said, "before": None}}
+    return msgspec.json.encode({**said, "before": before})
+
+
+def _never(said: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({**said, "at": 1e300})
+
+
+def _set_user_id(said: dict[str, Any]) -> bytes:
+    (step, *rest) = said["steps"]
+    return msgspec.json.encode({**said, "steps": [{**step, "mode": 0o4755}, *rest]})
+
+
+def _older_set_user_id(said: dict[str, Any]) -> bytes:
+    older = {**said["older"], "key": {**said["older"]["key"], "mode": 0o4600}}
+    return msgspec.json.encode({**said, "older": older})
+
+
+@pytest.mark.parametrize(
+    "craft", [_deeply_nested, _long_past, _never, _set_user_id, _older_set_user_id]
+)
+def test_a_crafted_journal_is_set_aside_and_not_carried_out(
+    tmp_path: Path, craft: Callable[[dict[str, Any]], bytes]
+) -> None:
+    """It lies in a directory of the daemon's user, and root carries it out."""
+    issued(tmp_path)
+    install(tmp_path, RENEWED, CA)
+    path = directories_in(tmp_path).identity_journal / "switch.json"
+    said = msgspec.json.decode(path.read_bytes())
+    path.write_bytes(craft({**said, "state": "switching"}))
+    assert journal_in(tmp_path).recover(NOW) is None
+    assert journal_in(tmp_path).state() is None
+    assert path.with_name("switch.json.damaged").exists()
+    assert load_identity(tmp_path / "certs", AGENT).certificate == RENEWED
 
 
 def test_a_journal_that_cannot_be_read_is_told_by_name(tmp_path: Path) -> None:

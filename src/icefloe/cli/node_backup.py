@@ -14,6 +14,7 @@ from icefloe.cli.setting import setting_of
 from icefloe.config.errors import ConfigError
 from icefloe.config.loading import load_constants
 from icefloe.doors import WallTime
+from icefloe.node.acceptance import tidy
 from icefloe.storage.backups import (
     BACKUPS_MAX,
     Backup,
@@ -70,9 +71,9 @@ def backup(
 ) -> None:
     """Copy this node's identity and configuration.
 
-    Key, certificate, CA certificate, ticket, constants.conf, zones.conf, icinga2.conf,
-    the feature api, the API users, and which features are enabled. Not a signer's CA
-    key, and not the ledger.
+    Key, certificate, CA certificate, constants.conf, zones.conf, icinga2.conf, the
+    feature api, the API users, and which features are enabled. Not the ticket, not a
+    signer's CA key, and not the ledger.
     """
     given = invocation(ctx)
     if len(note) > _NOTE_CHARACTERS_MAX or not note.isprintable():
@@ -96,7 +97,7 @@ def backup(
         return
     given.output.information(f"Backup '{taken.name}' holds {len(taken.files)} files.")
     for path in taken.files:
-        given.output.information(f"  {path}")
+        given.output.information(f"  {tidy(str(path))}")
 
 
 def backups(ctx: typer.Context, *, as_json: JSONOption = False) -> None:
@@ -136,7 +137,7 @@ def restore(
 def _tell(given: Invocation, done: Restored) -> None:
     output = given.output
     for path in done.changed:
-        output.information(f"Restored '{path}'.")
+        output.information(f"Restored '{tidy(str(path))}'.")
     if not done.changed:
         output.information(f"All is as in '{done.backup.name}' already.")
     if not done.has_identity:
@@ -168,11 +169,12 @@ def _node_name(given: Invocation) -> str:
 
 
 def _line(each: Backup) -> str:
+    # The daemon's user can write a manifest; root's terminal obeys what is printed.
     if each.damage:
-        return f"{each.name}  DAMAGED: {each.damage}"
+        return f"{each.name}  DAMAGED: {tidy(each.damage)}"
     return (
-        f"{each.name}  {_time(each.at)}  {each.node_name}, {len(each.files)} files, "
-        f"{each.reason}"
+        f"{each.name}  {_time(each.at)}  {tidy(each.node_name)}, {len(each.files)} "
+        f"files, {tidy(each.reason)}"
     )
 
 

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from icefloe.config.layout import NodeDirectories
-from icefloe.storage.files import FileProblem, read_plain_file
+from icefloe.storage.files import FileProblem, read_plain_file_with_status
 
 __all__ = [
     "FORMAT",
@@ -115,6 +115,9 @@ class Found:
 def places(directories: NodeDirectories, node_name: str) -> dict[str, Path]:
     """Return where the parts of a node are, but for the links to its features.
 
+    The ticket is not among them: it has no end, and a copy would outlive the final
+    answer, after which no file of the node holds it.
+
     Raises:
         LayoutError: No file can bear the node's name.
     """
@@ -122,7 +125,6 @@ def places(directories: NodeDirectories, node_name: str) -> dict[str, Path]:
         "ca": directories.trusted_ca,
         "key": directories.node_key(node_name),
         "certificate": directories.node_certificate(node_name),
-        "ticket": directories.ticket,
         "icinga2.conf": directories.icinga2_conf,
         "constants.conf": directories.constants_conf,
         "zones.conf": directories.zones_conf,
@@ -163,14 +165,16 @@ def _found(part: str, path: Path, stored: str) -> Found:
             if os.geteuid() == 0 and path.lstat().st_uid != 0:
                 return _link(part, path)
             source = path.parent / path.readlink()
-        status = source.lstat()
     except FileNotFoundError:
-        return Found(
-            entry=Entry(part=part, path=str(path), kind=Kind.ABSENT), content=None
-        )
+        return _absent(part, path)
     except OSError as error:
         raise _problem(path, error) from error
-    content = read_plain_file(source)
+    try:
+        content, status = read_plain_file_with_status(source)
+    except FileProblem as error:
+        if error.is_missing:
+            return _absent(part, path)
+        raise
     return Found(
         entry=Entry(
             part=part,
@@ -184,6 +188,10 @@ def _found(part: str, path: Path, stored: str) -> Found:
         ),
         content=content,
     )
+
+
+def _absent(part: str, path: Path) -> Found:
+    return Found(entry=Entry(part=part, path=str(path), kind=Kind.ABSENT), content=None)
 
 
 def _link(part: str, path: Path) -> Found:

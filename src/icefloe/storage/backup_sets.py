@@ -40,6 +40,7 @@ from icefloe.storage.files import (
     write_file,
 )
 from icefloe.storage.replacing import synchronize
+from icefloe.storage.switch_record import AT_END
 from icefloe.storage.walking import opened_directory
 
 __all__ = [
@@ -78,7 +79,12 @@ class BackupProblem(IcefloeError):
         self.name = name
         self.problem = problem
         self.remedy = remedy
-        super().__init__(f"the backup '{name}' {problem}; {remedy}")
+        # The name is given, the problem may quote a manifest of the daemon's user: no
+        # letter of theirs steers a terminal.
+        text = f"the backup '{name}' {problem}; {remedy}"
+        super().__init__(
+            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +254,12 @@ def read_set(
             problem=f"is damaged: {error}",
             remedy="nothing was changed; restore another one",
         ) from error
+    if not manifest.node_name.isprintable():
+        raise BackupProblem(
+            name,
+            problem=f"is damaged: no node is named '{manifest.node_name}'",
+            remedy="nothing was changed; restore another one",
+        )
     return _told(place / name, manifest), manifest, copies
 
 
@@ -258,10 +270,12 @@ class _Damaged(Exception):
 def _read_whole(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     try:
         manifest = msgspec.json.decode(read_plain_file(path / _MANIFEST), type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError, OverflowError) as error:
         raise _Damaged(f"its manifest cannot be understood: {error}") from error
     if manifest.format != FORMAT:
         raise _Damaged(f"its manifest has the format {manifest.format}, not {FORMAT}")
+    if not 0 <= manifest.at < AT_END:
+        raise _Damaged("the time in its manifest is none")
     copies = {}
     for entry in manifest.entries:
         if entry.kind is not Kind.FILE:

@@ -8,6 +8,8 @@ latest five are kept.
 A set is taken before a set-up command changes anything that exists, before a restore,
 and by `icefloe node backup`.
 
+No set holds the ticket; a restore leaves one that waits where it is.
+
 A restore stages all of the configuration first, so that a full disk spoils nothing;
 then the identity is switched in whole by its journal, then the configuration is renamed
 into place, file by file.  A crash leaves the old identity or the restored one; the same
@@ -16,6 +18,7 @@ restore, run again, does the rest.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -67,7 +70,7 @@ __all__ = [
     "take_backup",
 ]
 
-_IDENTITY: Final = ("ca", "key", "certificate", "ticket")
+_IDENTITY: Final = ("ca", "key", "certificate")
 _CERTS_MODE: Final = 0o700
 _RIGHTS: Final = 0o777
 """Nothing else of a mode is restored: no set-user-id, whatever the manifest says."""
@@ -125,6 +128,7 @@ def restore_backup(
     entries = _entries_of(backup, manifest, directories)
     node_name = manifest.node_name
     files = IdentityFiles.of_node(directories.certs, node_name)
+    _check_whose_links(backup, manifest, owner)
     has_identity = _has_identity(entries)
     if has_identity:
         _check_identity(files, entries, copies, node_name=node_name, at=at)
@@ -155,11 +159,10 @@ def restore_backup(
         _restore_links(directories, manifest, owner)
     if has_identity:
         load_identity(directories.certs, node_name)
-    now = _entries_now(directories, node_name)
     return Restored(
         backup=backup,
         before=before,
-        changed=_changed(then, now),
+        changed=_changed(then, _entries_now(directories, node_name)),
         has_identity=has_identity,
     )
 
@@ -218,6 +221,33 @@ def _of_elsewhere(backup: Backup, path: str) -> BackupProblem:
         problem=f"is not of these directories: it names '{path}'",
         remedy="give the --config-dir and --data-dir that it was taken with",
     )
+
+
+def _check_whose_links(backup: Backup, manifest: Manifest, owner: Owner | None) -> None:
+    """Check that root makes links of its own only by what root has written.
+
+    Raises:
+        BackupProblem: The set is somebody else's, and there is nobody to give them to.
+        FileProblem: The operating system objects.
+    """
+    if owner is not None or os.geteuid() != 0:
+        return
+    if all(entry.part != LINK for entry in manifest.entries):
+        return
+    try:
+        with opened_directory(backup.path) as here:
+            whose = os.fstat(here).st_uid
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise FileProblem(
+            backup.path, action="read", reason=reason, errno=error.errno
+        ) from error
+    if whose != 0:
+        raise BackupProblem(
+            backup.name,
+            problem=f"was taken by the user id {whose}, whose links root does not make",
+            remedy="run this as that user",
+        )
 
 
 def _content(entry: Entry, copies: dict[str, bytes]) -> bytes | None:
@@ -348,18 +378,22 @@ def _restore_links(
 
 def _make_link(path: Path, target: str, owner: Owner | None) -> None:
     ensure_directory(path.parent, mode=_CONFIG_MODE, owner=owner)
-    temporary = f".{path.name}.tmp.{secrets.token_hex(8)}"
+    private = f".{path.name}.tmp.{secrets.token_hex(8)}"
     try:
         with opened_directory(path.parent) as here:
-            os.symlink(target, temporary, dir_fd=here)
+            # Until it is given away it is root's link, which root follows, and leads
+            # where the manifest says.  Nobody else may get hold of it meanwhile.
+            os.mkdir(private, 0o700, dir_fd=here)
             try:
-                if owner is not None and os.geteuid() == 0:
-                    os.chown(temporary, *owner, dir_fd=here, follow_symlinks=False)
-                os.replace(temporary, path.name, src_dir_fd=here, dst_dir_fd=here)
-            except BaseException:
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                inside = os.open(private, flags, dir_fd=here)
+                try:
+                    _link_from(inside, here, path.name, target, owner)
+                finally:
+                    os.close(inside)
+            finally:
                 with suppress(OSError):
-                    os.unlink(temporary, dir_fd=here)
-                raise
+                    os.rmdir(private, dir_fd=here)
             with suppress(OSError):
                 os.fsync(here)
     except OSError as error:
@@ -367,3 +401,21 @@ def _make_link(path: Path, target: str, owner: Owner | None) -> None:
         raise FileProblem(
             path, action="create", reason=reason, errno=error.errno
         ) from error
+
+
+def _link_from(
+    inside: int, here: int, name: str, target: str, owner: Owner | None
+) -> None:
+    """Make a link in a private directory, and put it in its place."""
+    status = os.fstat(inside)
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise OSError(errno.EPERM, "somebody else is at work in this directory")
+    os.symlink(target, name, dir_fd=inside)
+    try:
+        if owner is not None and os.geteuid() == 0:
+            os.chown(name, *owner, dir_fd=inside, follow_symlinks=False)
+        os.replace(name, name, src_dir_fd=inside, dst_dir_fd=here)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=inside)
+        raise

@@ -15,6 +15,7 @@ Carrying out the same plan again completes what a crash interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from icefloe.storage.files import (
     back_up,
     ensure_directory,
     read_file_if_there,
-    read_plain_file,
+    read_plain_file_with_status,
     remove_file,
     write_file,
 )
@@ -240,15 +241,33 @@ def _second_name(path: Path) -> Path:
 
 
 def _copy(path: Path, copy: Path) -> None:
-    """Copy a file with its owner and mode, or make a link again."""
-    status = path.lstat()
-    if stat.S_ISLNK(status.st_mode):
-        with opened_directory(path.parent) as here:
-            target = os.readlink(path.name, dir_fd=here)
-            os.symlink(target, copy.name, dir_fd=here)
-        return
+    """Copy a file with its owner and mode, or make a link again.
+
+    Raises:
+        OSError: It is a link that root must not make again: its maker would choose
+            where a link of root's leads, and those are followed (`walking`).
+        FileProblem: The operating system objects.
+    """
+    with opened_directory(path.parent) as here:
+        # The file itself is opened, so that what is looked at is what is read.
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        found = os.open(path.name, flags, dir_fd=here)
+        try:
+            status = os.fstat(found)
+            if stat.S_ISLNK(status.st_mode):
+                if os.geteuid() == 0 and status.st_uid != 0:
+                    text = (
+                        f"it is a symbolic link made by the user id {status.st_uid}, "
+                        "which root does not make again; replace it by a file"
+                    )
+                    raise OSError(errno.EMLINK, text)
+                os.symlink(os.readlink("", dir_fd=found), copy.name, dir_fd=here)
+                return
+        finally:
+            os.close(found)
+    content, status = read_plain_file_with_status(path)
     mode, owner = stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)
-    write_file(copy, read_plain_file(path), mode=mode, owner=owner)
+    write_file(copy, content, mode=mode, owner=owner)
 
 
 def _owner_of(path: Path) -> Owner | None:

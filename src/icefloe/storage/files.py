@@ -38,6 +38,7 @@ __all__ = [
     "read_file",
     "read_file_if_there",
     "read_plain_file",
+    "read_plain_file_with_status",
     "remove_file",
     "write_file",
 ]
@@ -134,11 +135,23 @@ def read_plain_file(path: Path) -> bytes:
     Raises:
         FileProblem: As for `read_file`; also when it is a link.
     """
+    return read_plain_file_with_status(path)[0]
+
+
+def read_plain_file_with_status(path: Path) -> tuple[bytes, os.stat_result]:
+    """Read a whole regular file that is no link, and whose it is.
+
+    Both are of what was opened: asked for by name a second time, a file in a directory
+    of another user may be another one.
+
+    Raises:
+        FileProblem: As for `read_plain_file`.
+    """
     with _problems_of(path, "read"), opened_directory(path.parent) as directory:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         descriptor = os.open(path.name, flags, dir_fd=directory)
         try:
-            return _content(descriptor, FILE_BYTES_MAX)
+            return _content(descriptor, FILE_BYTES_MAX), os.fstat(descriptor)
         finally:
             os.close(descriptor)
 
@@ -169,12 +182,14 @@ def write_file(
         path: The file.  Its directory must exist.  A symbolic link is replaced.
         data: The whole new content.
         mode: The final permissions, whatever the umask; the file never has more.
+            Nothing else of a mode is set: no set-user-id, whoever asks for it.
         owner: Who gets the file when we are root; None keeps the old file's owner.
             Another user than root owns what it writes.
 
     Raises:
         FileProblem: See there; no temporary file is left behind.
     """
+    mode &= 0o777
     with _problems_of(path, "write"), opened_directory(path.parent) as directory:
         if owner is None:
             owner = _owner_in(directory, path.name)

@@ -39,7 +39,7 @@ class OlderContents:
     """An older identity, read and compared with its digests.
 
     Attributes:
-        parts: Its contents; key and certificate are there.
+        parts: Its contents; key and certificate are there, the CA if it is as it was.
         key_mode: The permissions of its key.
         certificate_mode: Those of its certificate.
         ca_mode: Those of its CA; 0 when there was none.
@@ -128,7 +128,8 @@ def read_older(directory: Path, older: Older | None) -> OlderContents:
     """Read the older identity.
 
     Raises:
-        NoOlder: There is none, no CA issued it, or a file is gone or was changed.
+        NoOlder: There is none, no CA issued it, or its key or certificate is gone or
+            was changed.
     """
     if older is None:
         raise NoOlder("there was no identity before it")
@@ -138,7 +139,12 @@ def read_older(directory: Path, older: Older | None) -> OlderContents:
         )
     key = _content(directory, older.key)
     certificate = _content(directory, older.certificate)
-    ca = None if older.ca is None else _content(directory, older.ca)
+    try:
+        ca = None if older.ca is None else _content(directory, older.ca)
+    except NoOlder:
+        # Where `ca.crt` was not replaced by the switch, a successor may have come since.
+        # Whether that vouches for the older certificate is asked next.
+        ca = None
     return OlderContents(
         parts=Parts(key=key, certificate=certificate, ca=ca),
         key_mode=older.key.mode,

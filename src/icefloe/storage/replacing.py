@@ -31,9 +31,11 @@ from icefloe.storage.files import (
     read_file,
     read_file_if_there,
     read_plain_file,
+    read_plain_file_with_status,
     remove_file,
     write_file,
 )
+from icefloe.storage.switch_record import RecordDamaged, RecordFile
 from icefloe.storage.walking import opened_directory
 
 __all__ = [
@@ -105,7 +107,7 @@ def replace_all(
             for path, new, mode in changed:
                 staged.append(stage(path, new, mode=mode, owner=owner))
             for path, _, _ in changed:
-                keep(path, at)
+                keep(path, at, spare=_names_in_journal(path.parent))
             for one, (path, _, _) in zip(staged, changed, strict=True):
                 put_in_place(one, path)
         except BaseException:
@@ -120,6 +122,16 @@ def _changed(
     contents: Sequence[tuple[Path, bytes, int]],
 ) -> list[tuple[Path, bytes, int]]:
     return [each for each in contents if read_file_if_there(each[0]) != each[1]]
+
+
+def _names_in_journal(directory: Path) -> frozenset[str]:
+    """Return what the journal of the identity in a directory may still go back to."""
+    # Its place is beside that of the identity: DataDir/certs, DataDir/icefloe/identity.
+    try:
+        record = RecordFile(directory.parent / "icefloe" / "identity").read()
+    except (FileProblem, RecordDamaged):
+        return frozenset()
+    return frozenset() if record is None else frozenset(record.names())
 
 
 # --- The steps ------------------------------------------------------------------------
@@ -235,11 +247,12 @@ def _link_or_copy(path: Path, name: Path) -> Path | None:
             return None
         if os.path.lexists(name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from None
-        write_file(name, read_plain_file(path), mode=0o600, owner=_owner_of(path))
+        content, status = read_plain_file_with_status(path)
+        write_file(name, content, mode=0o600, owner=(status.st_uid, status.st_gid))
     return name
 
 
-def put_back(kept: Path, target: Path, *, mode: int) -> None:
+def put_back(kept: Path, target: Path, *, mode: int, owner: Owner | None) -> None:
     """Put a kept file back in its place, and keep it under its second name, too.
 
     It takes no room where the file system knows second names: it works on a full disk.
@@ -248,6 +261,8 @@ def put_back(kept: Path, target: Path, *, mode: int) -> None:
         kept: The second name, from `keep`.
         target: The place.
         mode: The permissions it had; for file systems without second names.
+        owner: Who gets a copy when we are root, on such file systems; None keeps the
+            kept file's owner.
 
     Raises:
         FileProblem: The operating system objects; nothing has been changed.
@@ -264,8 +279,9 @@ def put_back(kept: Path, target: Path, *, mode: int) -> None:
                     follow_symlinks=False,
                 )
         except OSError:
-            content = read_plain_file(kept)
-            write_file(staged, content, mode=mode, owner=_owner_of(kept))
+            content, status = read_plain_file_with_status(kept)
+            whose = owner or (status.st_uid, status.st_gid)
+            write_file(staged, content, mode=mode, owner=whose)
         put_in_place(staged, target)
     except BaseException:
         with suppress(FileProblem):
@@ -278,14 +294,6 @@ def _holds_the_same(path: Path, other: Path) -> bool:
         return read_plain_file(path) == read_plain_file(other)
     except FileProblem:
         return False
-
-
-def _owner_of(path: Path) -> Owner:
-    try:
-        status = path.lstat()
-    except OSError as error:
-        raise _problem(path, "read", error) from error
-    return status.st_uid, status.st_gid
 
 
 def _files_beside(path: Path) -> list[Path]:

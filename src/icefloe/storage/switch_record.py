@@ -1,8 +1,8 @@
 """What the journal of an identity holds: `switch.json`.
 
 Names and digests; never a key's bytes.  The file lies in a directory of the daemon's
-user and is read by root, so a name in it is a plain file name of `certs/` or the whole
-is not believed.
+user and is read by root, so a name in it is a plain file name of `certs/`, a mode is
+nothing but permissions and a time is a time, or the whole is not believed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from icefloe.storage.files import (
 )
 
 __all__ = [
+    "AT_END",
     "FORMAT",
     "Older",
     "Part",
@@ -37,6 +38,10 @@ __all__ = [
 
 FORMAT: Final = 1
 
+AT_END: Final = 253_402_300_800
+"""The year 10000: a time from then on is no time that can be shown."""
+
+_RIGHTS: Final = 0o777
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _NAME: Final = "switch.json"
@@ -172,6 +177,14 @@ class Record:
         if self.before is not None:
             yield from self.before.names()
 
+    def modes(self) -> Iterator[int]:
+        """Return every mode in it."""
+        yield from (step.mode for step in self.steps)
+        if self.older is not None:
+            yield from (part.mode for part in self.older.parts())
+        if self.before is not None:
+            yield from self.before.modes()
+
 
 class RecordFile:
     """`switch.json` in the journal's directory."""
@@ -196,10 +209,17 @@ class RecordFile:
             raise
         try:
             record = msgspec.json.decode(content, type=Record)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError, OverflowError) as error:
             raise RecordDamaged(str(error)) from error
         if record.format != FORMAT:
             raise RecordDamaged(f"its format is {record.format}, not {FORMAT}")
+        before = record.before
+        if before is not None and before.before is not None:
+            raise RecordDamaged("it goes back further than one switch")
+        if not all(0 <= each.at < AT_END for each in (record, before or record)):
+            raise RecordDamaged("its time is none")
+        if any(mode & ~_RIGHTS for mode in record.modes()):
+            raise RecordDamaged("a mode in it is more than permissions")
         if not all(map(_is_plain_name, record.names())):
             raise RecordDamaged("it names a file that is somewhere else")
         return record

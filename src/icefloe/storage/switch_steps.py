@@ -164,8 +164,13 @@ def go_forward(directory: Path, steps: Sequence[Step]) -> None:
     synchronize(directory)
 
 
-def go_back(directory: Path, steps: Sequence[Step]) -> None:
+def go_back(directory: Path, steps: Sequence[Step], *, owner: Owner | None) -> None:
     """Take back the steps that are done, the last one first.
+
+    Args:
+        directory: Where the files are.
+        steps: What was to be done.
+        owner: Who gets the files when we are root.
 
     Raises:
         FileProblem: The operating system objects; the steps so far are taken back.
@@ -177,7 +182,7 @@ def go_back(directory: Path, steps: Sequence[Step]) -> None:
         if step.old is None:
             remove_file(path)
         elif step.kept is not None:
-            put_back(directory / step.kept, path, mode=step.mode)
+            put_back(directory / step.kept, path, mode=step.mode, owner=owner)
     synchronize(directory)
 
 

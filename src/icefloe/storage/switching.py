@@ -355,7 +355,7 @@ class IdentityJournal:
         is_said = said is not None and said.steps == record.steps
         if is_said and is_complete(self._certs, record.steps):
             return
-        go_back(self._certs, record.steps)
+        go_back(self._certs, record.steps, owner=owner)
         if is_said:
             self._return_to(record.before, owner)
         discard_staged(self._certs, record.steps)
@@ -376,7 +376,7 @@ class IdentityJournal:
             self._write(_ended(record, at), owner)
             went = Went.FORWARD
         else:
-            go_back(self._certs, record.steps)
+            go_back(self._certs, record.steps, owner=owner)
             self._return_to(record.before, owner)
             went = Went.BACK
         discard_staged(self._certs, record.steps)
