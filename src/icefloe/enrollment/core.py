@@ -147,6 +147,7 @@ class EnrollmentCore:
             ev.Started: self._started,
             ev.LinkUp: self._link_up,
             ev.PeerIsIcefloe: self._peer_is_icefloe,
+            ev.ParentStays: self._own.parent_stays,
             ev.LinkEnding: self._parting.link_ending,
             ev.LinkDown: self._link_down,
             ev.DialFailed: self._own.dial_failed,
