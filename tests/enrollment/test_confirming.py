@@ -48,6 +48,11 @@ def came_and_went(
     return bench.tell(ev.LinkEnding(link)) + bench.tell(ev.LinkDown(link))
 
 
+def stays(bench: Bench, link: ev.LinkId, *, seconds: float = 21) -> list[cmd.Command]:
+    """A parent's connection lasts, and its heartbeat comes."""
+    return bench.pass_time(seconds) + bench.tell(ev.ParentStays(link))
+
+
 def refused(bench: Bench, name: str = "m1") -> list[cmd.Command]:
     return bench.tell(ev.DialFailed(name, refused=True, detail="alert unknown ca"))
 
@@ -61,23 +66,53 @@ def status_of(bench: Bench) -> object:
     return told[-1].state, told[-1].code
 
 
-def test_a_connection_that_lasts_confirms_the_certificate() -> None:
+def test_a_parent_that_is_heard_late_confirms_the_certificate() -> None:
     bench = unconfirmed()
-    bench.parent()
-    assert none_of(cmd.ConfirmIdentity, bench.pass_time(CONFIRMED_AFTER_SECONDS - 0.1))
+    parent = bench.parent()
+    assert none_of(cmd.ConfirmIdentity, bench.pass_time(600))
     assert status_of(bench) == ("unconfirmed", "unconfirmed")
-    only(cmd.ConfirmIdentity, bench.pass_time(0.2))
+    ordered = only(cmd.ConfirmIdentity, bench.tell(ev.ParentStays(parent)))
+    assert ordered.fingerprint == fingerprint(NEW)
     assert status_of(bench) == ("healthy", "")
+
+
+@pytest.mark.parametrize("detail", ["", "the peer says: unknown ca"])
+def test_an_end_that_is_seen_late_confirms_nothing(detail: str) -> None:
+    """We stood still: the parent had closed after 10 s."""
+    bench = unconfirmed()
+    for _ in range(3):
+        link = bench.parent()
+        bench.pass_time(CONFIRMED_AFTER_SECONDS)
+        bench.tell(ev.LinkEnding(link, detail=detail))
+        bench.tell(ev.LinkDown(link))
+    assert none_of(cmd.ConfirmIdentity, bench.said)
+    assert none_of(cmd.RollBackIdentity, bench.said) == (not detail)
+
+
+def test_what_was_heard_before_the_end_counts() -> None:
+    bench = unconfirmed()
+    link = bench.parent()
+    only(cmd.ConfirmIdentity, bench.tell(ev.ParentStays(link)))
+    assert none_of(cmd.RollBackIdentity, bench.tell(ev.LinkEnding(link)))
+
+
+def test_a_connection_that_showed_another_certificate_confirms_nothing() -> None:
+    bench = unconfirmed()
+    link = bench.parent()
+    bench.core.reconfigure(
+        replace(bench.settings, own=OwnIdentity(certificate=OTHER, unconfirmed=True)),
+        bench.now,
+    )
+    assert none_of(cmd.ConfirmIdentity, stays(bench, link))
 
 
 def test_it_is_confirmed_once() -> None:
     bench = unconfirmed()
-    bench.parent()
-    bench.pass_time(20)
-    bench.parent("m2")
-    assert none_of(cmd.ConfirmIdentity, bench.pass_time(60))
+    stays(bench, bench.parent())
+    second = bench.parent("m2")
+    assert none_of(cmd.ConfirmIdentity, stays(bench, second))
     bench.core.reconfigure(bench.settings, bench.now)
-    assert none_of(cmd.ConfirmIdentity, bench.pass_time(60))
+    assert none_of(cmd.ConfirmIdentity, stays(bench, second))
 
 
 def test_two_connections_in_a_row_that_end_early_put_the_older_one_back() -> None:
@@ -96,6 +131,13 @@ def test_it_is_rolled_back_once() -> None:
     assert none_of(cmd.RollBackIdentity, came_and_went(bench) + refused(bench))
 
 
+def test_an_order_names_the_certificate_it_is_about() -> None:
+    bench = unconfirmed()
+    refused(bench)
+    ordered = only(cmd.RollBackIdentity, refused(bench))
+    assert ordered.fingerprint == fingerprint(NEW)
+
+
 def test_two_refusals_in_tls_put_the_older_one_back() -> None:
     bench = unconfirmed()
     assert none_of(cmd.RollBackIdentity, refused(bench))
@@ -108,8 +150,7 @@ def test_a_parent_that_is_down_refuses_nobody() -> None:
         assert none_of(cmd.RollBackIdentity, away(bench))
         bench.pass_time(10)
     assert status_of(bench) == ("unconfirmed", "unconfirmed")
-    bench.parent()
-    only(cmd.ConfirmIdentity, bench.pass_time(16))
+    only(cmd.ConfirmIdentity, stays(bench, bench.parent()))
 
 
 def test_every_parent_that_can_be_reached_has_to_refuse_it() -> None:
@@ -130,20 +171,20 @@ def test_a_parent_that_cannot_be_reached_any_more_is_not_waited_for() -> None:
 
 def test_while_one_parent_may_still_accept_it_nothing_is_put_back() -> None:
     bench = unconfirmed()
-    bench.parent("m2")
+    second = bench.parent("m2")
     for _ in range(2):
         assert none_of(cmd.RollBackIdentity, came_and_went(bench, "m1", seconds=2))
-    only(cmd.ConfirmIdentity, bench.pass_time(16))
+    only(cmd.ConfirmIdentity, stays(bench, second))
 
 
 def test_the_end_of_a_second_connection_is_no_refusal() -> None:
     bench = unconfirmed()
     first = bench.parent()
     bench.pass_time(1)
-    bench.parent()
+    second = bench.parent()
     ordered = bench.tell(ev.LinkDown(first))
     assert none_of(cmd.Log, ordered)
-    only(cmd.ConfirmIdentity, bench.pass_time(20))
+    only(cmd.ConfirmIdentity, stays(bench, second))
 
 
 def test_the_end_of_a_connection_that_showed_the_older_certificate_says_nothing() -> (
@@ -156,7 +197,7 @@ def test_the_end_of_a_connection_that_showed_the_older_certificate_says_nothing(
     for number in (70, 71, 72):
         link = ev.LinkId(number)
         bench.tell(ev.LinkUp(link, peer, upstream=True, shown=shown))
-        assert none_of(cmd.ConfirmIdentity, bench.pass_time(20))
+        assert none_of(cmd.ConfirmIdentity, stays(bench, link))
         assert none_of(cmd.RollBackIdentity, bench.tell(ev.LinkDown(link)))
 
 
@@ -189,8 +230,7 @@ def test_without_an_older_one_that_works_it_stays_and_is_said_to_be_refused(
     assert status_of(bench) == ("refused", "certificate-refused")
     assert none_of(cmd.RollBackIdentity, came_and_went(bench))
     # The parents may be mended.
-    bench.parent()
-    only(cmd.ConfirmIdentity, bench.pass_time(16))
+    only(cmd.ConfirmIdentity, stays(bench, bench.parent()))
     assert status_of(bench) == ("healthy", "")
 
 
@@ -208,8 +248,7 @@ def test_another_life_goes_on_confirming() -> None:
     bench = unconfirmed()
     came_and_went(bench)
     bench.crash()
-    bench.parent()
-    only(cmd.ConfirmIdentity, bench.pass_time(16))
+    only(cmd.ConfirmIdentity, stays(bench, bench.parent()))
 
 
 def test_a_signer_and_a_node_without_parents_confirm_at_once() -> None:
@@ -280,5 +319,4 @@ def test_the_whole_way_from_asking_to_confirmed() -> None:
     only(cmd.InstallIdentity, bench.said)
     now = OwnIdentity(certificate=NEW, unconfirmed=True, older=own.certificate)
     bench.core.reconfigure(replace(bench.settings, own=now), bench.now)
-    bench.parent()
-    only(cmd.ConfirmIdentity, bench.pass_time(16))
+    only(cmd.ConfirmIdentity, stays(bench, bench.parent()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.enrollment.playbook import (
     DAY,
     START,
@@ -26,6 +27,7 @@ from tests.enrollment.playbook import (
 from icefloe.doors import WallTime
 from icefloe.enrollment import commands as cmd
 from icefloe.enrollment import events as ev
+from icefloe.enrollment.ledger import LedgerUnavailableError
 from icefloe.enrollment.own import RETRY_RENEWAL
 from icefloe.enrollment.settings import OwnIdentity
 from icefloe.pki.certificates import load_pem, to_pem
@@ -328,3 +330,21 @@ def test_a_parent_that_gives_back_what_is_in_use_is_left_alone_for_a_while() -> 
     bench.answer_ask(up(bench, icefloe=True), signed_result(due))
     assert none_of(cmd.Ask, bench.pass_time(RETRY_RENEWAL - 1))
     only(cmd.Ask, bench.pass_time(2))
+
+
+def test_a_parent_whose_coming_met_a_failing_ledger_is_asked_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = OwnIdentity(certificate=issued_certificate("s1", 40, days_left=1, serial=1))
+    bench = relay(own=own)
+
+    def fails(cn: str) -> None:
+        raise LedgerUnavailableError(cn)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "known_key", fails)
+        with pytest.raises(LedgerUnavailableError):
+            bench.parent()
+        bench.ledger.rollback()
+    # What was asked in that turn was not carried out.
+    assert asks(bench.pass_time(120))

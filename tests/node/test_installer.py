@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from tests.node.cluster import Logs, until
@@ -19,7 +20,8 @@ from icefloe.enrollment.commands import (
 from icefloe.errors import IcefloeError
 from icefloe.node import installer as module
 from icefloe.node.installer import Installer
-from icefloe.node.own_identity import RollBackImpossible
+from icefloe.node.own_identity import OrderOutdated, RollBackImpossible
+from icefloe.storage.identity_files import IdentityProblem
 
 OLD = InstallIdentity(certificate="old", ca="ca")
 NEW = InstallIdentity(certificate="new", ca="ca")
@@ -92,15 +94,15 @@ async def test_a_newer_certificate_takes_the_place_of_one_that_did_not_work() ->
 
 
 @in_loop
-async def test_orders_are_carried_out_in_their_order_and_a_confirmation_reloads_nothing(
+async def test_one_that_does_not_work_keeps_no_other_and_a_confirmation_reloads_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "RETRY_SECONDS_FIRST", 0.001)
     did: list[str] = []
 
-    def confirm() -> None:
+    def confirm(_order: ConfirmIdentity) -> None:
         did.append("confirm")
-        if len(did) < 3:
+        if len(did) < 4:
             raise IcefloeError("disk full")
 
     logs, done = Logs("s1"), list[str]()
@@ -112,15 +114,49 @@ async def test_orders_are_carried_out_in_their_order_and_a_confirmation_reloads_
         roll_back=lambda order: did.append(order.reason),
     ) as installer:
         installer.take(NEW)
-        installer.take(ConfirmIdentity())
-        installer.take(RollBackIdentity("m1 refuses"))
-        await until(lambda: len(done) == 2, "done")
-    assert did == ["new", "confirm", "confirm", "m1 refuses"]
-    assert logs.events[-1] == (
+        installer.take(ConfirmIdentity("ab"))
+        installer.take(RollBackIdentity("m1 refuses", "ab"))
+        await until(lambda: len(did) == 4, "done")
+        await until(lambda: logs.seen("own certificate is noted as confirmed"), "said")
+    assert did == ["new", "confirm", "m1 refuses", "confirm"]
+    assert len(done) == 2
+    assert (
         Level.ERROR,
         "own certificate rolled back to the older one",
         {"reason": "m1 refuses"},
-    )
+    ) in logs.events
+
+
+@pytest.mark.parametrize(
+    "error, level",
+    [
+        (
+            IdentityProblem(Path("s1.crt"), problem="does not fit", remedy=""),
+            Level.ERROR,
+        ),
+        (OrderOutdated("another one is in place"), Level.INFO),
+    ],
+    ids=["never works", "outdated"],
+)
+@in_loop
+async def test_what_can_never_work_is_given_up_and_the_files_are_read_again(
+    error: IcefloeError, level: Level
+) -> None:
+    tries: list[InstallIdentity] = []
+    confirmed: list[ConfirmIdentity] = []
+
+    def install(command: InstallIdentity) -> None:
+        tries.append(command)
+        raise error
+
+    logs, done = Logs("s1"), list[str]()
+    async with running(install, logs, done, confirm=confirmed.append) as installer:
+        installer.take(NEW)
+        installer.take(ConfirmIdentity("ab"))
+        await until(lambda: confirmed, "confirmed")
+    assert tries == [NEW]
+    assert done == ["done"]
+    assert logs.events[0][0] is level
 
 
 @in_loop
@@ -133,7 +169,7 @@ async def test_what_cannot_be_rolled_back_is_said_and_not_tried_again() -> None:
 
     logs, done = Logs("s1"), list[str]()
     async with running(lambda _: None, logs, done, roll_back=roll_back) as installer:
-        installer.take(RollBackIdentity("m1 refuses"))
+        installer.take(RollBackIdentity("m1 refuses", "ab"))
         await until(lambda: done, "read anew")
         installer.take(NEW)
         await until(lambda: len(done) == 2, "went on")

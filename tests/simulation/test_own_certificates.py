@@ -39,7 +39,8 @@ def test_an_agent_gets_its_next_certificate_and_confirms_it(
     assert report.figures["ended.signed"] == 1
     (installed,) = seconds_of(report, "installs its own certificate")
     (confirmed,) = seconds_of(report, "confirms its own certificate")
-    assert 15 <= confirmed - installed <= 20
+    # The parent's heartbeat comes 20 s after the connection does.
+    assert 20 <= confirmed - installed <= 26
 
 
 def test_a_real_signer_renews_nothing_early_and_is_come_back_to() -> None:

@@ -110,7 +110,14 @@ class InstallIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmIdentity:
-    """The identity in place was accepted by a parent: nothing is to be put back."""
+    """This identity was accepted by a parent: nothing is to be put back.
+
+    Attributes:
+        fingerprint: of its certificate, hex SHA-256 of the DER.  Another one may have
+            been put in place since: nothing is known of that.
+    """
+
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +126,11 @@ class RollBackIdentity:
 
     Attributes:
         reason: for people; may quote a parent.
+        fingerprint: of the new one, as in `ConfirmIdentity`.
     """
 
     reason: str
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,11 @@ That it verifies here says nothing about them: they may trust another CA, hold a
 revocation list, or have a clock that is off.  Who is no member to a parent is told so
 in no word: the parent closes the connection 10 s after its start, whatever happens on it
 (protocol: Icinga 2, anonymous connections; an Icefloe parent does the same).  So a
-certificate is confirmed once a connection to a parent that it was shown on has lasted
-longer than that, and refused when two in a row end earlier, or are refused in TLS, at
-every parent that can be reached.  Then the older identity is put back, if it works.
+certificate is confirmed once a parent is heard, on a connection that it was shown on,
+later than that; a parent's heartbeat comes every 20 s.  That a connection has not ended
+proves nothing: this process may have stood still, or the network have gone silent.  It
+is refused when two connections in a row end earlier, or are refused in TLS, at every
+parent that can be reached.  Then the older identity is put back, if it works.
 
 A parent that is down refuses nobody: then the certificate stays unconfirmed.  Which
 certificate that is stands in the journal of the shell, so that another life goes on.
@@ -26,7 +28,12 @@ from icefloe.pki.certificates import common_name, fingerprint
 from icefloe.pki.errors import PKIError
 
 CONFIRMED_AFTER_SECONDS: Final = 15.0
-"""A connection on which we are nobody ends after 10 s; a busy parent may be late."""
+"""A connection on which we are nobody ends after 10 s; a busy parent may be late.  Who
+owns the connection judges when the parent was heard, by its own clock."""
+
+STILL_THERE_SECONDS: Final = 1.0
+"""From then on it is waited so long before the core is told.  What a process finds that
+was stopped meanwhile came perhaps long ago, and behind it the parent's close."""
 
 REFUSALS: Final = 2
 """In a row and from one parent: one may be a parent that was just restarted."""
@@ -39,7 +46,7 @@ class Confirming:
         settings: set by the core.
         refused_by: the parent that refused last and what was seen, once every reachable
             parent refuses; ("", "") before.
-        next_deadline: when a connection will have lasted long enough.
+        next_deadline: when `deadline` has something to do.
     """
 
     def __init__(self) -> None:
@@ -90,7 +97,12 @@ class Confirming:
             return
         self._young[state.link] = state.name, turn.now.mono
         self._away.discard(state.name)
-        self._plan()
+
+    def parent_stays(self, turn: Turn, link: LinkId) -> None:
+        """A parent was heard on a connection that a stranger would not have any more."""
+        name, _ = self._young.get(link, ("", turn.now.mono))
+        if name and self.watched is not None:
+            self._confirm(turn, name)
 
     def link_down(self, turn: Turn, link: LinkId, detail: str = "") -> None:
         """A connection ended: too early, perhaps."""
@@ -98,13 +110,15 @@ class Confirming:
         if not name or self.watched is None:
             return
         lasted = turn.now.mono - since
-        if lasted >= CONFIRMED_AFTER_SECONDS:
-            self._confirm(turn, name)
-        elif not self.stopping and not self._is_connected(name):
+        if self.stopping:
+            return
+        if detail:
+            self._refused(turn, name, detail)
+        elif lasted < CONFIRMED_AFTER_SECONDS and not self._is_connected(name):
             # Of two connections between two nodes one is closed: it says nothing.
-            seen = detail or f"it closed the connection after {lasted:.0f} s"
+            # Nor does a later end, which we may have come to hear of late.
+            seen = f"it closed the connection after {lasted:.0f} s"
             self._refused(turn, name, seen)
-        self._plan()
 
     def dial_failed(self, turn: Turn, event: DialFailed) -> None:
         """A parent was dialled in vain."""
@@ -117,16 +131,13 @@ class Confirming:
             self._judge(turn, self.refused_by[1])
 
     def deadline(self, turn: Turn) -> None:
-        """See whether a connection has lasted long enough."""
+        """Confirm at once where nobody could refuse."""
         if self.next_deadline is None or self.next_deadline > turn.now.mono:
             return
+        self.next_deadline = None
         if self.watched is not None and not self._parents():
             # Nobody is above this node who could refuse it.
             self._confirm(turn, "")
-        for name, since in list(self._young.values()):
-            if self.watched is not None and _is_old(since, turn.now.mono):
-                self._confirm(turn, name)
-        self._plan()
 
     # -- inside -----------------------------------------------------------------------------
 
@@ -139,19 +150,11 @@ class Confirming:
     def _is_connected(self, name: str) -> bool:
         return any(each == name for each, _ in self._young.values())
 
-    def _plan(self) -> None:
-        if self.watched is None:
-            self._young.clear()
-        first = min((since for _, since in self._young.values()), default=None)
-        self.next_deadline = (
-            None if first is None else MonotonicTime(first + CONFIRMED_AFTER_SECONDS)
-        )
-
     def _confirm(self, turn: Turn, name: str) -> None:
         self._settled = self._about
         self.refused_by = ("", "")
         turn.log(Level.INFO, "own certificate confirmed", parent=name)
-        turn.order(ConfirmIdentity())
+        turn.order(ConfirmIdentity(self._about))
 
     def _refused(self, turn: Turn, name: str, detail: str) -> None:
         self._away.discard(name)
@@ -188,7 +191,7 @@ class Confirming:
                 detail=detail,
                 next="see that the parents trust the CA that signed the new one",
             )
-            turn.order(RollBackIdentity(reason))
+            turn.order(RollBackIdentity(reason, self._about))
         elif is_news:
             turn.log(
                 Level.ERROR,
@@ -197,10 +200,6 @@ class Confirming:
                 detail=detail,
                 next="see that the parents trust the CA that signed it, and their clocks",
             )
-
-
-def _is_old(since: MonotonicTime, now: MonotonicTime) -> bool:
-    return now - since >= CONFIRMED_AFTER_SECONDS
 
 
 def _works(own: OwnIdentity, settings: EnrollmentSettings, now: Now) -> bool:

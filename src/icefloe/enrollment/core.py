@@ -147,6 +147,7 @@ class EnrollmentCore:
             ev.Started: self._started,
             ev.LinkUp: self._link_up,
             ev.PeerIsIcefloe: self._peer_is_icefloe,
+            ev.ParentStays: self._own.parent_stays,
             ev.LinkEnding: self._parting.link_ending,
             ev.LinkDown: self._link_down,
             ev.DialFailed: self._own.dial_failed,
@@ -384,13 +385,14 @@ class EnrollmentCore:
     def _link_up(self, turn: Turn, event: ev.LinkUp) -> None:
         state = LinkState(event.link, event.peer, upstream=event.upstream)
         self._links.add(state)
+        if state.upstream and state.member:
+            # Before the ledger is read: where that fails the rest of this is lost, and
+            # nobody would tell of this parent again.
+            self._own.link_up(turn, state, event.shown)
         if state.member:
             self._member_seen(turn, state)
-        if state.upstream:
-            if not self._settings.signs:
-                self._relay.parent_connected(turn)
-            if state.member:
-                self._own.link_up(turn, state, event.shown)
+        if state.upstream and not self._settings.signs:
+            self._relay.parent_connected(turn)
 
     def _member_seen(self, turn: Turn, state: LinkState) -> None:
         """A member's key is in use: its first key, and its request's last state."""

@@ -60,11 +60,23 @@ class PeerIsIcefloe:
 
 
 @dataclass(frozen=True, slots=True)
+class ParentStays:
+    """A parent was heard on a connection later than it would let a stranger stay.
+
+    Told once for a connection.  When it was heard is the shell's affair
+    (`confirming.CONFIRMED_AFTER_SECONDS`): the core may come to it much later.
+    """
+
+    link: LinkId
+
+
+@dataclass(frozen=True, slots=True)
 class LinkEnding:
     """A parent's session closes: nothing more is sent or heard; `LinkDown` follows.
 
     Attributes:
-        detail: what the parent said when it ended the connection in TLS, or "".
+        detail: what the parent said about our certificate when it ended the connection
+            in TLS, or "".
     """
 
     link: LinkId
@@ -89,14 +101,17 @@ class DialFailed:
 
     Attributes:
         endpoint: its name.
-        refused: somebody answered there and refused us in TLS (an alert).  Else nobody
-            answered, or not as one of ours: that says nothing about us.
+        refused: the endpoint answered, as its certificate shows, and refused ours in TLS
+            (an alert).  Else nobody answered, or not as one of ours: that says nothing
+            about us.
         detail: for people.
+        tls_failed: somebody answered, whoever it was, with an alert.
     """
 
     endpoint: str
     refused: bool
     detail: str
+    tls_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +210,7 @@ Event = (
     Started
     | LinkUp
     | PeerIsIcefloe
+    | ParentStays
     | LinkEnding
     | LinkDown
     | DialFailed

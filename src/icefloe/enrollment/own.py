@@ -23,7 +23,7 @@ from icefloe.doors import MonotonicTime, Now, WallTime
 from icefloe.enrollment.answers import PENDING, REFUSED, SIGNED
 from icefloe.enrollment.commands import Ask, InstallIdentity, Level
 from icefloe.enrollment.confirming import Confirming
-from icefloe.enrollment.events import DialFailed, LinkId
+from icefloe.enrollment.events import DialFailed, LinkId, ParentStays
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.own_report import Heard, OwnReport
 from icefloe.enrollment.own_status import State
@@ -140,6 +140,11 @@ class OwnEnrollment:
             self._ask_next(turn, own)
         self._say(turn)
 
+    def parent_stays(self, turn: Turn, event: ParentStays) -> None:
+        """A parent keeps its connection to us: it takes us for a member."""
+        self.confirming.parent_stays(turn, event.link)
+        self._say(turn)
+
     def link_down(self, turn: Turn, link: LinkId, detail: str = "") -> None:
         """A connection ended; what was asked on it is asked of another parent."""
         if self._links.pop(link, None) is None:
@@ -160,7 +165,8 @@ class OwnEnrollment:
         tree = self.settings.tree
         if tree is None or event.endpoint not in {e.name for e in tree.upstreams()}:
             return
-        code = Code.TLS_FAILED if event.refused else Code.UNREACHABLE
+        in_tls = event.refused or event.tls_failed
+        code = Code.TLS_FAILED if in_tls else Code.UNREACHABLE
         self._heard("unreachable", event.endpoint, code, event.detail)
         self._say(turn)
 

@@ -145,8 +145,15 @@ class Dialer:
             failures=count + 1,
             detail=str(error),
         )
-        # An alert is about us; silence, or a handshake that we end, is about them.
-        refused = isinstance(error, HandshakeFailed) and error.alert is not None
-        self._submit(DialFailed(name, refused=refused, detail=str(error)))
+        # Who else than the endpoint says something about our certificate is a stranger.
+        broken = error if isinstance(error, HandshakeFailed) else None
+        self._submit(
+            DialFailed(
+                name,
+                refused=broken is not None and broken.refuses_certificate,
+                detail=str(error),
+                tls_failed=broken is not None and broken.alert is not None,
+            )
+        )
         self._pacer.failed(name, self._clock.now().mono)
         self._news.set()

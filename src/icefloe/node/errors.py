@@ -21,8 +21,25 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass
+from typing import Final
 
 from icefloe.errors import IcefloeError
+
+CERTIFICATE_ALERTS: Final = frozenset(
+    {
+        "access denied",
+        "bad certificate",
+        "certificate expired",
+        "certificate required",
+        "certificate revoked",
+        "certificate unknown",
+        "decrypt error",
+        "unknown ca",
+        "unsupported certificate",
+    }
+)
+"""TLS alerts by which a peer refuses the certificate it was shown, in OpenSSL's words
+(RFC 8446, 6.2)."""
 
 
 class TransportError(IcefloeError):
@@ -127,14 +144,29 @@ class HandshakeFailed(TransportError):
         alert: The alert the *peer* sent ("unknown ca"), or `None`.  The alert we
             send is OpenSSL's affair and follows from the reason.
         address: The peer's numeric address.
+        peer_verified: The peer had sent a certificate that verifies as what was
+            expected of it.  Until the handshake is done the rest is nobody's word.
     """
 
-    def __init__(self, *, reason: str, address: str, alert: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        reason: str,
+        address: str,
+        alert: str | None = None,
+        peer_verified: bool = False,
+    ) -> None:
         told = f" (the peer says: {alert})" if alert else ""
         super().__init__(f"TLS handshake with {address} failed: {reason}{told}")
         self.reason = reason
         self.alert = alert
         self.address = address
+        self.peer_verified = peer_verified
+
+    @property
+    def refuses_certificate(self) -> bool:
+        """Whether the expected peer refused the certificate that we showed."""
+        return self.peer_verified and self.alert in CERTIFICATE_ALERTS
 
 
 class HandshakeTimedOut(HandshakeFailed):

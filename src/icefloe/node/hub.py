@@ -421,6 +421,9 @@ class Hub:
         self._submit(
             ev.LinkUp(link.link_id, link.peer, upstream=link.upstream, shown=link.shown)
         )
+        if link.upstream:
+            stays = ev.ParentStays(link.link_id)
+            link.on_stays = partial(self._submit, stays)
         if link.upstream and link.shown != self.settings.shown:
             # Its handshake had begun when our certificate became another one.
             self.leave(link, "own-certificate-new")

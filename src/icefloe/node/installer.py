@@ -20,7 +20,8 @@ from icefloe.enrollment.commands import (
 )
 from icefloe.errors import IcefloeError
 from icefloe.node.logs import Logger
-from icefloe.node.own_identity import RollBackImpossible
+from icefloe.node.own_identity import OrderOutdated, RollBackImpossible
+from icefloe.storage.identity_files import IdentityProblem
 
 RETRY_SECONDS_FIRST = 5.0
 RETRY_SECONDS_MAX = 600.0
@@ -31,6 +32,11 @@ _FAILED: Final = {
     InstallIdentity: "own certificate could not be installed, trying again",
     ConfirmIdentity: "own certificate could not be noted as confirmed, trying again",
     RollBackIdentity: "own certificate could not be put back, trying again",
+}
+_GIVEN_UP: Final = {
+    InstallIdentity: "own certificate cannot be installed",
+    ConfirmIdentity: "own certificate not noted as confirmed",
+    RollBackIdentity: "own certificate not rolled back",
 }
 _DONE: Final = {
     InstallIdentity: (Level.INFO, "own certificate installed"),
@@ -48,7 +54,7 @@ class Installer:
         install: Callable[[InstallIdentity], object],
         installed: Callable[[], None],
         log: Logger,
-        confirm: Callable[[], object] = lambda: None,
+        confirm: Callable[[ConfirmIdentity], object] = lambda _order: None,
         roll_back: Callable[[RollBackIdentity], object] = lambda _order: None,
     ) -> None:
         """Have nothing to do yet.
@@ -92,21 +98,33 @@ class Installer:
                 pause = min(2 * pause, RETRY_SECONDS_MAX)
 
     async def _carry_out_all(self, *, again: bool) -> bool:
-        """Carry out what is wanted; false when one of them did not work."""
-        while self._wanted:
-            order = self._wanted[0]
+        """Carry out what is wanted; false when one of them did not work.
+
+        One that does not work keeps none of the others from being done.
+        """
+        failed: list[Order] = []
+        while order := self._next(failed):
             if not await self._try(order, again=again):
-                return False
+                failed.append(order)
+                continue
             # Another one of its kind may have come meanwhile.
             self._wanted = [each for each in self._wanted if each is not order]
-        return True
+        return not failed
+
+    def _next(self, failed: list[Order]) -> Order | None:
+        tried = {id(each) for each in failed}
+        return next((each for each in self._wanted if id(each) not in tried), None)
 
     async def _try(self, order: Order, *, again: bool) -> bool:
         try:
             await asyncio.to_thread(self._do, order)
-        except RollBackImpossible as error:
+        except (OrderOutdated, RollBackImpossible, IdentityProblem) as error:
+            # Trying again would not help: the core looks at what is there.
+            outdated = isinstance(error, OrderOutdated)
             self._log.log(
-                Level.ERROR, "own certificate not rolled back", detail=str(error)
+                Level.INFO if outdated else Level.ERROR,
+                _GIVEN_UP[type(order)],
+                detail=str(error),
             )
             self._installed()
             return True
@@ -127,7 +145,7 @@ class Installer:
             case InstallIdentity():
                 self._install(order)
             case ConfirmIdentity():
-                self._confirm()
+                self._confirm(order)
             case RollBackIdentity():
                 self._roll_back(order)
 

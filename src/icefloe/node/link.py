@@ -25,8 +25,14 @@ from icefloe.cluster.session import Session
 from icefloe.cluster.settings import outbound_bytes_max
 from icefloe.cluster.states import Role
 from icefloe.doors import Clock, MonotonicTime, Now
+from icefloe.enrollment import confirming
 from icefloe.enrollment.events import LinkId
-from icefloe.node.errors import ConnectionLost, ReaderTooSlow, TLSViolated
+from icefloe.node.errors import (
+    CERTIFICATE_ALERTS,
+    ConnectionLost,
+    ReaderTooSlow,
+    TLSViolated,
+)
 from icefloe.node.logs import Logger
 from icefloe.node.tls.stream_interface import CloseReport
 from icefloe.node.tls.transport import TLSStream
@@ -71,7 +77,9 @@ class Link:
         has_asked: a request came on it.
         ended: the session has ended; nothing more is sent or heard.
         shown: hex SHA-256 of the certificate that we showed on it.
-        alert: what the peer said in TLS when it ended the connection, or "".
+        alert: what the peer said in TLS about our certificate when it ended the
+            connection, or "".
+        on_stays: told once when the peer is heard later than a stranger may stay.
     """
 
     def __init__(
@@ -105,6 +113,7 @@ class Link:
         self._log = log
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at: float | None = None
+        self.on_stays: Callable[[], object] | None = None
 
     def start(self) -> None:
         """Begin the session and the delivery of bytes."""
@@ -150,6 +159,11 @@ class Link:
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the session."""
         self.step(lambda now: self.session.receive(data, now))
+        age = self._clock.now().mono - self.begun
+        if self.on_stays is not None and age >= confirming.CONFIRMED_AFTER_SECONDS:
+            told, self.on_stays = self.on_stays, None
+            loop = asyncio.get_running_loop()
+            loop.call_later(confirming.STILL_THERE_SECONDS, self._look_behind, told)
 
     def peer_finished(self) -> None:
         """The peer closed its side."""
@@ -165,11 +179,23 @@ class Link:
         self._carry_out(self.session.lost(reason))
         self._disarm()
 
+    def _look_behind(self, told: Callable[[], object]) -> None:
+        """See that no close came behind what was heard."""
+        if not self.ended:
+            self._stream.poll()
+            # If that found the end, it is told before this.
+            asyncio.get_running_loop().call_soon(self._tell_unless_ended, told)
+
+    def _tell_unless_ended(self, told: Callable[[], object]) -> None:
+        if not self.ended:
+            told()
+
     def _closed(self, report: CloseReport) -> None:
         self._disarm()
-        if isinstance(report.error, TLSViolated) and report.error.alert:
+        error = report.error
+        if isinstance(error, TLSViolated) and error.alert in CERTIFICATE_ALERTS:
             # In TLS 1.3 a certificate of ours is refused after the handshake.
-            self.alert = str(report.error)
+            self.alert = str(error)
         self._end()
         self._owner.link_closed(self, report)
 

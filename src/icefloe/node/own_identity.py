@@ -14,12 +14,16 @@ from cryptography import x509
 
 from icefloe.config.layout import NodeDirectories
 from icefloe.doors import Clock
-from icefloe.enrollment.commands import InstallIdentity, RollBackIdentity
+from icefloe.enrollment.commands import (
+    ConfirmIdentity,
+    InstallIdentity,
+    RollBackIdentity,
+)
 from icefloe.enrollment.own_status import OwnStatus
 from icefloe.enrollment.settings import OwnIdentity, RefusedCertificate
 from icefloe.errors import IcefloeError
 from icefloe.pki.certificates import fingerprint, load_pem
-from icefloe.storage.files import FileProblem, Owner, read_file_if_there
+from icefloe.storage.files import Owner, read_file_if_there
 from icefloe.storage.identity import NodeIdentity, install_certificate
 from icefloe.storage.own_status_file import write_own_status
 from icefloe.storage.switching import IdentityJournal, Phase, SwitchState
@@ -78,6 +82,10 @@ class RollBackImpossible(IcefloeError):
     """The journal has no older identity that works; nothing was changed."""
 
 
+class OrderOutdated(IcefloeError):
+    """The order was about another certificate than the one in place; nothing changed."""
+
+
 class OwnIdentityFiles:
     """Carries out what the core orders about the identity."""
 
@@ -128,29 +136,44 @@ class OwnIdentityFiles:
             journal=self._journal,
         )
 
-    def confirm(self) -> None:
+    def confirm(self, command: ConfirmIdentity) -> None:
         """Note that a parent has accepted it.
 
         Raises:
+            OrderOutdated: Another one is in place.
             FileProblem: It stays unconfirmed.
         """
-        self._journal.confirm(self._clock.now().wall)
+        new = command.fingerprint
+        if not self._journal.confirm(self._clock.now().wall, new=new):
+            self._see_whether_done(Phase.CONFIRMED, new)
 
     def roll_back(self, command: RollBackIdentity) -> None:
         """Put the older identity back.
 
         Raises:
+            OrderOutdated: Another one is in place than the one that was refused.
             RollBackImpossible: There is none that works.
             FileProblem: The operating system objects; it is to be tried again.
         """
-        if not self._journal.roll_back(command.reason, self._clock.now().wall):
-            with suppress(FileProblem):
-                state = self._journal.state()
-                if state is not None and state.state is Phase.ROLLED_BACK:
-                    return  # an earlier try had come that far
+        at, new = self._clock.now().wall, command.fingerprint
+        if not self._journal.roll_back(command.reason, at, new=new):
+            if self._see_whether_done(Phase.ROLLED_BACK, new):
+                return
             raise RollBackImpossible(
                 "there is no older identity that works: the new one stays in place"
             )
+
+    def _see_whether_done(self, wanted: Phase, new: str) -> bool:
+        """Whether an earlier try had come that far.
+
+        Raises:
+            OrderOutdated: The journal is about another certificate.
+            FileProblem: It cannot be read.
+        """
+        state = self._journal.state()
+        if state is None or state.new != new:
+            raise OrderOutdated("another certificate has been put in place since")
+        return state.state is wanted
 
     def keep_status(self, status: OwnStatus) -> None:
         """Keep the record for commands.

@@ -345,6 +345,9 @@ class Hub:
         self._process.submit(
             ev.LinkUp(link.link_id, link.peer, upstream=link.upstream, shown=link.shown)
         )
+        if link.upstream:
+            stays = ev.ParentStays(link.link_id)
+            link.on_stays = partial(self._process.submit, stays)
         if link.upstream and link.shown != self._shown:
             self.leave(link, "own-certificate-new")
 

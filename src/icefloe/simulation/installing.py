@@ -44,8 +44,11 @@ class Installing:
         self._machine = machine
         self._world = world
         self._wanted: list[Order] = []
+        # Did not work since the last pause: none of them keeps the others from it.
+        self._tried: list[Order] = []
         self._steps: Iterator[None] | None = None
         self._pause = RETRY_SECONDS_FIRST
+        self._pausing = False
         self._cancelled = False
 
     def take(self, order: Order) -> None:
@@ -53,6 +56,8 @@ class Installing:
         self._wanted = [each for each in self._wanted if type(each) is not type(order)]
         self._wanted.append(order)
         self._pause = RETRY_SECONDS_FIRST
+        # As there: what is new is the occasion to try all again.
+        self._tried.clear()
         if self._steps is None:
             self._begin()
 
@@ -63,9 +68,13 @@ class Installing:
     # -- inside -------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if not self._wanted or self._steps is not None or self._cancelled:
+        if self._steps is not None or self._cancelled:
             return
-        order = self._wanted[0]
+        tried = {id(each) for each in self._tried}
+        order = next((each for each in self._wanted if id(each) not in tried), None)
+        if order is None:
+            self._pause_perhaps()
+            return
         if isinstance(order, InstallIdentity) and not self._fits(order):
             self._wanted.remove(order)
             return
@@ -78,9 +87,11 @@ class Installing:
             case InstallIdentity():
                 return journal.switch(order.certificate.encode(), at)
             case ConfirmIdentity():
-                return journal.confirm(at)
+                new = self._machine.digest_of(order.fingerprint)
+                return journal.confirm(at, new=new)
             case RollBackIdentity():
-                return journal.roll_back(order.reason, at)
+                new = self._machine.digest_of(order.fingerprint)
+                return journal.roll_back(order.reason, at, new=new)
 
     def _next(self, order: Order) -> None:
         """Take one step; the next one comes a moment later."""
@@ -96,7 +107,7 @@ class Installing:
             return
         except DiskFails as error:
             self._steps = None
-            self._failed(error)
+            self._failed(order, error)
             return
         self._world.timeline.after(
             self._world.chance.uniform(0.0005, 0.01),
@@ -126,12 +137,24 @@ class Installing:
         if faults.strikes("certificate-refused", faults.plan.refuse_new):
             faults.refused.add(self._machine.own_identity().der)
 
-    def _failed(self, error: DiskFails) -> None:
+    def _failed(self, order: Order, error: DiskFails) -> None:
         self._world.faults.counts["install-failed"] += 1
         self._world.note(self._machine.name, f"cannot install: {error}")
-        self._world.timeline.after(
-            self._pause, lambda: self._process.enter(self._begin)
-        )
+        self._tried.append(order)
+        self._begin()
+
+    def _pause_perhaps(self) -> None:
+        """Try later what did not work."""
+        if not self._tried or self._pausing:
+            return
+        self._pausing = True
+
+        def again() -> None:
+            self._pausing = False
+            self._tried.clear()
+            self._begin()
+
+        self._world.timeline.after(self._pause, lambda: self._process.enter(again))
         self._pause = min(2 * self._pause, RETRY_SECONDS_MAX)
 
     def _fits(self, command: InstallIdentity) -> bool:

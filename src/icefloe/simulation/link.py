@@ -23,6 +23,7 @@ from icefloe.cluster.session import Session
 from icefloe.cluster.settings import outbound_bytes_max
 from icefloe.cluster.states import Role
 from icefloe.doors import Clock, MonotonicTime, Now
+from icefloe.enrollment import confirming
 from icefloe.enrollment.events import LinkId
 from icefloe.simulation.network import End
 from icefloe.simulation.timeline import Action, Timeline, Timer
@@ -77,6 +78,7 @@ class Link:
         has_asked: a request came on it.
         ended: the session has ended.
         shown: of which certificate ours is the fingerprint that was shown on it.
+        on_stays: told once when the peer is heard later than a stranger may stay.
     """
 
     def __init__(
@@ -108,6 +110,7 @@ class Link:
         self._clock = clock
         self._timeline = timeline
         self._timer: Timer | None = None
+        self.on_stays: Callable[[], None] | None = None
 
     def start(self) -> None:
         """Begin the session and the delivery of bytes."""
@@ -138,8 +141,25 @@ class Link:
 
     def data_received(self, data: bytes) -> None:
         """Hand bytes to the session."""
-        self._owner.enter(
-            lambda: self.step(lambda now: self.session.receive(data, now))
+
+        def receive() -> None:
+            self.step(lambda now: self.session.receive(data, now))
+            self._see_whether_it_stays()
+
+        self._owner.enter(receive)
+
+    def _see_whether_it_stays(self) -> None:
+        age, told = self._clock.now().mono - self.begun, self.on_stays
+        if told is None or age < confirming.CONFIRMED_AFTER_SECONDS:
+            return
+        self.on_stays = None
+
+        def look_behind() -> None:
+            if not self.ended:
+                told()
+
+        self._timeline.after(
+            confirming.STILL_THERE_SECONDS, lambda: self._owner.enter(look_behind)
         )
 
     def peer_finished(self) -> None:

@@ -238,6 +238,11 @@ class Machine:
         # The journal has names of files; people, and the core, those of certificates.
         self._fingerprints[digest(content)] = fingerprint(self.certificate)
 
+    def digest_of(self, about: str) -> str:
+        """Return the journal's name of the certificate with that fingerprint, or ""."""
+        names = (name for name, one in self._fingerprints.items() if one == about)
+        return next(names, "")
+
     @property
     def was_rolled_back(self) -> bool:
         """Whether the last thing that happened to its identity was a roll-back."""

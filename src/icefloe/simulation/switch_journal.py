@@ -99,18 +99,23 @@ class SwitchJournal:
         entry = Entry(SWITCHING, digest(new), older, UNCONFIRMED, at)
         yield from self._carry_through(entry)
 
-    def confirm(self, at: WallTime) -> Iterator[None]:
-        """Note that a parent has accepted it; raises `DiskFails`."""
+    def confirm(self, at: WallTime, *, new: str) -> Iterator[None]:
+        """Note that a parent has accepted it; raises `DiskFails`.
+
+        Args:
+            at: the time.
+            new: digest of the one that was accepted; of another one nothing is noted.
+        """
         self.recover()
         entry = self.read()
-        if entry is not None and entry.state == UNCONFIRMED:
+        if entry is not None and entry.state == UNCONFIRMED and entry.new == new:
             yield from self._write(replace(entry, state=CONFIRMED, at=at))
 
-    def roll_back(self, reason: str, at: WallTime) -> Iterator[None]:
-        """Put the older one back; raises `DiskFails`."""
+    def roll_back(self, reason: str, at: WallTime, *, new: str) -> Iterator[None]:
+        """Put the older one back; raises `DiskFails`; `new` as for `confirm`."""
         self.recover()
         entry = self.read()
-        if entry is None or entry.state != UNCONFIRMED:
+        if entry is None or entry.state != UNCONFIRMED or entry.new != new:
             return
         older = self._files.read(OLDER)
         if digest(older) != entry.older:

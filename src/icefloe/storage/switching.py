@@ -245,11 +245,18 @@ class IdentityJournal:
         with locked_directories([self._certs / "any"]):
             return self._finish(at)
 
-    def confirm(self, at: WallTime) -> bool:
+    def confirm(self, at: WallTime, *, new: str | None = None) -> bool:
         """Note that the identity in place works: a parent has taken it.
 
+        Args:
+            at: The time.
+            new: Which one was taken: fingerprint of its certificate, as in
+                `SwitchState.new`.  None for whichever is in place, where nobody else
+                may have changed it.
+
         Returns:
-            Whether the journal was waiting for it.
+            Whether the journal was waiting for it; False as well when another
+            certificate than `new` is in place.
 
         Raises:
             FileProblem: The operating system objects; it stays unconfirmed.
@@ -261,19 +268,23 @@ class IdentityJournal:
             record = self._read()
             if record is None or record.state is not Phase.UNCONFIRMED:
                 return False
+            if new is not None and not self._is_about(record, new):
+                return False
             confirmed = replace(record, state=Phase.CONFIRMED, at=at, older=None)
             self._write(confirmed, self._owner)
             return True
 
-    def roll_back(self, reason: str, at: WallTime) -> bool:
+    def roll_back(self, reason: str, at: WallTime, *, new: str | None = None) -> bool:
         """Put the older key and certificate back in place of an unconfirmed identity.
 
         Args:
             reason: Why, for the journal: who refused it.
             at: The time; the older certificate has to be valid at it.
+            new: Which one was refused, as for `confirm`.
 
         Returns:
-            Whether it was done.  False when nothing is unconfirmed, or when there is
+            Whether it was done.  False when nothing is unconfirmed, when another
+            certificate than `new` is in place (nothing is changed), or when there is
             no older identity that works: it was self-signed, has expired, is not of a
             CA that is trusted, or its files are gone.  Then nothing is changed but
             the journal's `reason`, which says so.
@@ -288,6 +299,8 @@ class IdentityJournal:
             self._finish(at)
             record = self._read()
             if record is None or record.state is not Phase.UNCONFIRMED:
+                return False
+            if new is not None and not self._is_about(record, new):
                 return False
             files = self._files_of(record)
             try:
@@ -436,6 +449,11 @@ class IdentityJournal:
 
     def _write(self, record: Record, owner: Owner | None) -> None:
         self._file.write(record, owner=owner)
+
+    def _is_about(self, record: Record, new: str) -> bool:
+        """Whether that certificate is the one the record means, and is in place."""
+        present = read_file_if_there(self._files_of(record).certificate)
+        return record.new == new and fingerprint_of(present) == new
 
     def _files_of(self, record: Record) -> IdentityFiles:
         return self._files(record.key, record.certificate, record.ca)

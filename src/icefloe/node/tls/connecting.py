@@ -27,7 +27,12 @@ from icefloe.node.tls.handshake import (
 )
 from icefloe.node.tls.stream_interface import TransportLimits
 from icefloe.node.tls.transport import TLSStream
-from icefloe.node.tls.verdict import CertificatePinned, EndpointExpected, Expectation
+from icefloe.node.tls.verdict import (
+    CertificatePinned,
+    EndpointExpected,
+    Expectation,
+    judge,
+)
 
 ADDRESSES_TRIED_MAX: Final = 16
 """Addresses of one name that are tried; more than any cluster node has."""
@@ -195,7 +200,13 @@ async def _dial(
             address=address.host,
             server_name=target.server_name,
         )
-        await shake_hands_as_client(channel, address, limits=target.limits)
+        try:
+            await shake_hands_as_client(channel, address, limits=target.limits)
+        except HandshakeFailed as error:
+            error.peer_verified, _ = judge(
+                channel.verdict, channel.peer_certificate(), target.expectation
+            )
+            raise
         if isinstance(target.expectation, CertificatePinned) and (
             channel.peer_certificate() != target.expectation.certificate
         ):
