@@ -13,6 +13,9 @@ import pytest
 from icefloe.simulation import CrashPoint, FaultPlan, Report, simulate
 from icefloe.simulation.cluster import chain
 
+# Whole histories, with the coverage measured, on a machine that is busy with others.
+pytestmark = pytest.mark.timeout(300)
+
 REFUSING = FaultPlan(until=90.0, notice_late=0.0, refuse_new=1.0)
 
 

@@ -37,6 +37,9 @@ from tests.enrollment.playbook import (
     signer,
 )
 
+# Whole histories, with the coverage measured, on a machine that is busy with others.
+pytestmark = pytest.mark.timeout(300)
+
 AGENTS = 1_000
 LIFE = 397 * DAY
 BUCKETS = 20
