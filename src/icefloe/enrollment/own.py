@@ -221,7 +221,11 @@ class OwnEnrollment:
                 # If it does not come into use, who gave it is asked first: it has it.
                 self._asked = set(self._links) - {state.link}
             else:
-                self._no_use(turn, self._rest_refused(turn.now))
+                heard = self._report.heard
+                # A clock, ours or theirs, may be about to be set right.
+                soon = heard is not None and heard.code == Code.INVALID_CERTIFICATE
+                rest = RETRY_REFUSED if soon else self._rest_refused(turn.now)
+                self._no_use(turn, rest)
         elif result.status_code == PENDING:
             turn.log(
                 Level.INFO,
