@@ -12,6 +12,9 @@ from icefloe.enrollment.batch import BatchRunner
 from icefloe.simulation import shrink
 from icefloe.simulation.coverage import TO_REACH
 
+# Whole histories, with the coverage measured, on a machine that is busy with others.
+pytestmark = pytest.mark.timeout(300)
+
 
 def simulate(*arguments: str) -> int:
     return run(["lab", "simulate", *arguments])

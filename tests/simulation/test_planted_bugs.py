@@ -9,7 +9,7 @@ from tests.simulation.planted import PLANTED, SEEDS_MAX, Planted, found
 
 
 @pytest.mark.no_cover  # tracing would make it three times as long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.name)
 def test_a_planted_bug_is_found(
     planted: Planted, monkeypatch: pytest.MonkeyPatch

@@ -7,9 +7,14 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import pytest
+
 from icefloe.simulation import FaultPlan, simulate
 from icefloe.simulation.cluster import chain
 from icefloe.simulation.running import Script, play
+
+# Whole histories, with the coverage measured, on a machine that is busy with others.
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_a_seed_replays_exactly() -> None:

@@ -11,6 +11,9 @@ import pytest
 from icefloe.simulation import FaultPlan, run_seeds, simulate
 from icefloe.simulation.cluster import chain
 
+# Whole histories, with the coverage measured, on a machine that is busy with others.
+pytestmark = pytest.mark.timeout(300)
+
 SEEDS = 200
 SEEDS_EACH = 25
 

@@ -75,7 +75,7 @@ def world(request: pytest.FixtureRequest) -> tuple[str, Report]:
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("down_seconds", [0.05, 5.0])
 def test_a_crash_at_any_effect_boundary_breaks_no_promise(
     world: tuple[str, Report], down_seconds: float
@@ -88,7 +88,7 @@ def test_a_crash_at_any_effect_boundary_breaks_no_promise(
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_an_orderly_stop_at_any_effect_boundary_breaks_no_promise(
     world: tuple[str, Report],
 ) -> None:
@@ -100,7 +100,7 @@ def test_an_orderly_stop_at_any_effect_boundary_breaks_no_promise(
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_failed_commit_breaks_no_promise(world: tuple[str, Report]) -> None:
     kind, base = world
     plans = [plan(commit_fails_at=(commit,)) for commit in commits(base)]
@@ -111,7 +111,7 @@ AMBIGUOUS = {CommitFate.KEPT: "kept", CommitFate.RESTART: "restart"}
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("fate", AMBIGUOUS, ids=AMBIGUOUS.values())
 def test_a_commit_that_failed_and_was_kept_breaks_no_promise(
     world: tuple[str, Report], fate: CommitFate
@@ -124,7 +124,7 @@ def test_a_commit_that_failed_and_was_kept_breaks_no_promise(
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_commit_that_failed_may_be_there_after_a_crash(
     world: tuple[str, Report],
 ) -> None:
@@ -149,7 +149,7 @@ def test_a_commit_that_failed_may_be_there_after_a_crash(
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "fate", [CommitFate.CUT_LOST, CommitFate.CUT_KEPT], ids=["lost", "kept"]
 )
@@ -165,14 +165,14 @@ def test_a_loss_of_power_within_a_commit_breaks_no_promise(
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_a_cut_within_any_chunk_breaks_no_promise(world: tuple[str, Report]) -> None:
     kind, base = world
     live_through(kind, [plan(cut_at=(n,)) for n in range(base.chunks)], at_least=5)
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_two_crashes_at_any_two_boundaries_break_no_promise() -> None:
     """The signer dies while the relay comes back, and the other way round."""
     base = live("valid", FaultPlan.none())
@@ -214,7 +214,7 @@ def orders(kind: str, explored: Explored, *, most: int, leaps: int) -> Iterator[
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", LEAST)
 def test_every_order_of_what_happens_at_once_breaks_no_promise(kind: str) -> None:
     """Deliveries on all connections, commits, signatures, ticket checks."""
@@ -229,7 +229,7 @@ def test_every_order_of_what_happens_at_once_breaks_no_promise(kind: str) -> Non
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", MANY)
 def test_many_orders_of_what_happens_at_once_break_no_promise(kind: str) -> None:
     explored = Explored()
@@ -239,7 +239,7 @@ def test_many_orders_of_what_happens_at_once_break_no_promise(kind: str) -> None
 
 
 @pytest.mark.no_cover
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_timer_that_fires_first_breaks_no_promise(kind: str) -> None:
     """Once in each history, wherever one is due within two seconds and a half."""
