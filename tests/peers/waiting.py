@@ -6,15 +6,12 @@ is there, and fail after a deadline so generous that only a broken node misses i
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import random
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 GENEROUS_SECONDS = 90.0
@@ -33,7 +30,7 @@ LONG_VARIABLE = "ICEFLOE_LONG_TESTS"
 
 T = TypeVar("T")
 
-_held_ports: dict[int, int] = {}
+_held_ports: dict[int, socket.socket] = {}
 
 
 class DeadlineMissed(AssertionError):
@@ -105,7 +102,7 @@ def free_port() -> int:
     """Return a TCP port on loopback that is this process's until it ends.
 
     Icinga binds with `SO_REUSEPORT`: two nodes of two test runs could share one port
-    and each see half of the connections.  A locked file per port keeps them apart.
+    and each see half of the connections.  A name per port keeps them apart.
     """
     for port in _candidates():
         if port not in _held_ports and _hold(port):
@@ -128,17 +125,14 @@ def _candidates() -> Iterator[int]:
 
 
 def _hold(port: int) -> bool:
-    path = Path(tempfile.gettempdir()) / f"icefloe-test-port-{port}.lock"
+    # A name of Linux's abstract space: it leaves no file, and ends with this process.
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.bind(f"\0icefloe-test-port-{port}")
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind(("127.0.0.1", port))
     except OSError:
-        os.close(lock)
+        lock.close()
         return False
     _held_ports[port] = lock
     return True

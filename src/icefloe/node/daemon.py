@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 
 from icefloe.config.host import DaemonUser, daemon_user
@@ -22,6 +21,7 @@ from icefloe.node.logs import Logger, configure
 from icefloe.node.material import Material, read_material
 from icefloe.node.node import Node
 from icefloe.node.service_manager import READY, notify
+from icefloe.node.signals import ignore_reload, signals_handled
 from icefloe.storage.files import ensure_directory
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.ledger_upgrade import planned_upgrade
@@ -74,9 +74,7 @@ def run(
     Returns:
         The exit code: 0 after an orderly end, 1 when it could not start or go on.
     """
-    with contextlib.suppress(ValueError):  # not in the main thread
-        # Until the files are read there is nothing to reload.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ignore_reload()
     log = configure(level=log_level, as_json=log_json)
     raise_to_hard_limit()
     try:
@@ -145,10 +143,6 @@ async def _run(
         notify=notify,
     )
     host, port = node.bind()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, node.stop)
-    loop.add_signal_handler(signal.SIGHUP, node.reload)
 
     def ready() -> None:
         log.log(
@@ -161,5 +155,6 @@ async def _run(
         )
         notify(READY)
 
-    await node.run(ready)
+    with signals_handled(stop=node.stop, reload=node.reload):
+        await node.run(ready)
     log.log(Level.INFO, "stopped")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import signal
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +25,7 @@ from icefloe.node.gateway.trust import UpstreamTrust, establish_trust
 from icefloe.node.ledger_opening import opened_ledger
 from icefloe.node.logs import Logger, configure
 from icefloe.node.service_manager import READY, notify
+from icefloe.node.signals import ignore_reload, signals_handled
 from icefloe.pki.certificates import fingerprint, is_self_issued
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.lock import DaemonLock
@@ -66,9 +65,7 @@ def run(
     Raises:
         IcefloeError: It could not start; the text says what to do.
     """
-    with contextlib.suppress(ValueError):  # not in the main thread
-        # Until it runs there is nothing to reload.
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ignore_reload()
     log = configure(level=log_level, as_json=log_json)
     raise_to_hard_limit()
     try:
@@ -121,16 +118,13 @@ async def _run(
             "running as root, which a gateway need not be",
             next=f"give '{options.data_dir}' to another user (chown -R) and start anew",
         )
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, gateway.stop)
-    loop.add_signal_handler(signal.SIGHUP, gateway.reload)
 
     def ready() -> None:
         _tell(gateway, home, options, address, log)
         notify(READY)
 
-    await gateway.run(ready)
+    with signals_handled(stop=gateway.stop, reload=gateway.reload):
+        await gateway.run(ready)
     log.log(Level.INFO, "stopped")
 
 
