@@ -266,8 +266,30 @@ def test_latest_is_the_latest(node: NodeDirectories) -> None:
 def test_a_restore_of_what_is_there_changes_nothing(node: NodeDirectories) -> None:
     taken = take(node)
     before = everything(node)
-    assert restore(node, taken.name).changed == ()
+    done = restore(node, taken.name)
+    assert (done.changed, done.before) == ((), None)
     assert everything(node) == before
+    assert list_backups(node) == [taken]
+
+
+def test_latest_said_again_is_the_same(node: NodeDirectories) -> None:
+    """The set that a restore takes undoes it; nobody asks for that by "latest"."""
+    taken = take(node)
+    spoil(node)
+    for at in (50, 60):
+        assert restore(node, "latest", at=at).backup == taken
+    assert len(list_backups(node)) == 2
+
+
+def test_to_and_fro_fills_no_places(node: NodeDirectories) -> None:
+    first = take(node)
+    spoil(node)
+    spoilt = restore(node, first.name).before
+    assert spoilt is not None
+    for at in range(60, 100, 10):
+        assert restore(node, spoilt.name, at=at).before == first
+        assert restore(node, first.name, at=at + 5).before == spoilt
+    assert list_backups(node) == [first, spoilt]
 
 
 def test_what_was_not_there_goes_away(node: NodeDirectories) -> None:
@@ -322,6 +344,7 @@ def test_a_used_ticket_comes_back_from_no_backup(node: NodeDirectories) -> None:
     node.ticket.write_text(secret)
     taken = take(node)
     node.ticket.unlink()  # the final answer came
+    node.zones_conf.write_text("// later\n")
     done = restore(node, taken.name)
     assert done.before is not None
     restore(node, done.before.name, at=60)

@@ -57,8 +57,8 @@ Examples:
   icefloe node restore latest
   icefloe node restore 20261122T182339Z-1
 \b
-What is there now becomes a backup first, so that this can be undone. Interrupted, it is
-finished by the same command."""
+What is there now becomes a backup first, so that this can be undone; 'latest' never means
+such a backup. Interrupted, it is finished by the same command."""
 
 
 def backup(

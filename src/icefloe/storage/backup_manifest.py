@@ -86,6 +86,8 @@ class Manifest:
         at: When it was taken; seconds since 1970.
         reason: What for.
         entries: What was where, in the order in which it is restored.
+        before_restore_of: The set that was to be restored then, and which this one
+            undoes; "" for a set that was taken for anything else.
     """
 
     format: int
@@ -93,6 +95,7 @@ class Manifest:
     at: float
     reason: str
     entries: tuple[Entry, ...]
+    before_restore_of: str = ""
 
     def encode(self) -> bytes:
         """Return the file's content."""

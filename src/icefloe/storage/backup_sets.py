@@ -120,7 +120,7 @@ def take_backup(
     reason: str,
     at: WallTime,
     owner: Owner | None,
-    spare: Collection[str] = (),
+    before_restore_of: str = "",
 ) -> Backup | None:
     """Copy what the node is now.
 
@@ -130,12 +130,13 @@ def take_backup(
         reason: Shown by `node backups`; no secret.
         at: The time.
         owner: The daemon's user, who gets the copies when we are root.
-        spare: Names of sets that must not be forgotten now.
+        before_restore_of: The name of the set that is to be restored, which must not
+            be forgotten now.
 
     Returns:
         The set: a new one, or the latest when it holds the very same for the same
-        reason; so a command that is run again and again pushes none out.  None when
-        there is nothing to keep yet.
+        reason, or before a restore any that holds the very same; so a command that is
+        run again and again pushes none out.  None when there is nothing to keep yet.
 
     Raises:
         LayoutError: No file can bear the node's name.
@@ -151,16 +152,15 @@ def take_backup(
         at=at,
         reason=reason,
         entries=tuple(each.entry for each in found),
+        before_restore_of=before_restore_of,
     )
     ensure_directory(place, mode=_DIRECTORY_MODE, owner=owner)
     with locked_directories([place / _MANIFEST]) as locked:
         if locked:
             _sweep(place)
-        latest = _latest_whole(place)
-        if latest is not None:
-            name, said = latest
-            if replace(said, at=at) == manifest:
-                return _told(place / name, said)
+        there = _same(place, manifest)
+        if there is not None:
+            return there
         unfinished = place / f"{_UNFINISHED}{secrets.token_hex(8)}"
         try:
             _write(unfinished, manifest, found, owner)
@@ -169,7 +169,7 @@ def take_backup(
             with suppress(FileProblem):
                 _remove(unfinished)
             raise
-        _forget_old(place, spare={*spare, path.name})
+        _forget_old(place, spare={before_restore_of, path.name})
     return _told(path, manifest)
 
 
@@ -227,7 +227,7 @@ def read_set(
 
     Args:
         directories: The node's.
-        name: The set's name, or "latest".
+        name: The set's name, or "latest": of those that no restore has taken.
 
     Returns:
         The set, its manifest, and the copies by the names they are stored under.
@@ -239,7 +239,7 @@ def read_set(
     place = directories.backups
     names = _names(place)
     if name == "latest" and names:
-        name = names[-1]
+        name = _latest(place, names)
     if name not in names:
         raise BackupProblem(
             name,
@@ -289,13 +289,32 @@ def _read_whole(path: Path) -> tuple[Manifest, dict[str, bytes]]:
     return manifest, copies
 
 
-def _latest_whole(place: Path) -> tuple[str, Manifest] | None:
+def _same(place: Path, manifest: Manifest) -> Backup | None:
+    """Return the set that serves as well as a new one would."""
     names = _names(place)
-    if not names:
-        return None
-    with suppress(_Damaged, FileProblem):
-        return names[-1], _read_whole(place / names[-1])[0]
+    for name in names if manifest.before_restore_of else names[-1:]:
+        with suppress(_Damaged, FileProblem):
+            said, _ = _read_whole(place / name)
+            if manifest.before_restore_of:
+                same = said.entries == manifest.entries
+            else:
+                same = replace(said, at=manifest.at) == manifest
+            if same:
+                return _told(place / name, said)
     return None
+
+
+def _latest(place: Path, names: Sequence[str]) -> str:
+    """Return the latest set, but for those that undo a restore.
+
+    Otherwise "latest", said again, would mean another set: the undoing of the first.
+    """
+    for name in reversed(names):
+        with suppress(_Damaged, FileProblem):
+            if _read_whole(place / name)[0].before_restore_of:
+                continue
+        return name
+    return names[-1]
 
 
 def _names(place: Path) -> list[str]:

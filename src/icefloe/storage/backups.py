@@ -83,7 +83,8 @@ class Restored:
 
     Attributes:
         backup: The set that was restored.
-        before: The set that holds what was there before; None when nothing was.
+        before: The set that holds what was there before; None when nothing was, or the
+            very same.
         changed: The files that were changed, in this order.
         has_identity: Whether the set holds an identity; False: only configuration was
             restored, and key and certificate are as they were.
@@ -105,7 +106,7 @@ def restore_backup(
     """Put everything back as a set has it; run again, it finishes what was interrupted.
 
     First the set is verified: manifest, digests, places, and that its identity loads.
-    Then what is there now is taken as a set of its own.  At the end the identity is
+    Then what is there now is taken as a set of its own, if none has it.  At the end the identity is
     loaded again.  The journal's state is "confirmed": a person decided.
 
     What was not there when the set was taken goes away.  Only a set without an
@@ -113,7 +114,7 @@ def restore_backup(
 
     Args:
         directories: The node's.
-        name: The set's name, or "latest".
+        name: The set's name, or "latest": of those that no restore has taken.
         at: The time.
         owner: The daemon's user, who gets the files when we are root.
 
@@ -134,15 +135,17 @@ def restore_backup(
         _check_identity(files, entries, copies, node_name=node_name, at=at)
     journal = IdentityJournal.of_node(directories, owner=owner)
     journal.recover(at)
-    before = take_backup(
-        directories,
-        node_name,
-        reason=f"before the restore of {backup.name}",
-        at=at,
-        owner=owner,
-        spare={backup.name},
-    )
     then = _entries_now(directories, node_name)
+    before = None
+    if tuple(then.values()) != manifest.entries:
+        before = take_backup(
+            directories,
+            node_name,
+            reason=f"before the restore of {backup.name}",
+            at=at,
+            owner=owner,
+            before_restore_of=backup.name,
+        )
     with _staged_configuration(entries, copies, owner) as configuration:
         if has_identity:
             _restore_identity(
