@@ -139,6 +139,7 @@ def issued_certificate(
     *,
     serial: int = 500,
     days_left: float = 397,
+    days_old: float = 30,
     ca_number: int = 0,
 ) -> x509.Certificate:
     """Return a certificate that the CA signed."""
@@ -147,7 +148,7 @@ def issued_certificate(
         public_key=key(number).public_key(),
         issuer=ca(ca_number),
         serial=serial,
-        not_before=WallTime(START - 30 * DAY),
+        not_before=WallTime(START - days_old * DAY),
         not_after=WallTime(START + days_left * DAY),
     )
     signature = sign_tbs(key(9_000 + ca_number), tbs)

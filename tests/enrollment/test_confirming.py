@@ -28,10 +28,13 @@ from icefloe.enrollment.confirming import CONFIRMED_AFTER_SECONDS
 from icefloe.enrollment.own import REST_ROLLED_BACK
 from icefloe.enrollment.settings import OwnIdentity, RefusedCertificate
 from icefloe.pki.certificates import fingerprint
+from icefloe.pki.trust import CLOCKS_APART_SECONDS_MAX
 
 OLD = issued_certificate("s1", 40, serial=800, days_left=20)
 NEW = issued_certificate("s1", 40, serial=900)
 OTHER = issued_certificate("s1", 40, serial=901)
+# As an Icinga signer dates it: from this second.
+YOUNG = issued_certificate("s1", 40, serial=902, days_old=0)
 
 
 def unconfirmed(*, older: object = OLD, **changes: object) -> Bench:
@@ -142,6 +145,42 @@ def test_two_refusals_in_tls_put_the_older_one_back() -> None:
     bench = unconfirmed()
     assert none_of(cmd.RollBackIdentity, refused(bench))
     assert "unknown ca" in only(cmd.RollBackIdentity, refused(bench)).reason
+
+
+def young() -> Bench:
+    return relay(own=OwnIdentity(certificate=YOUNG, unconfirmed=True, older=OLD))
+
+
+def test_what_a_parent_s_clock_says_has_not_begun_is_not_put_back() -> None:
+    """Seed 9972: the parent's clock was half a minute behind its signer's.
+
+    An hour later the next one would have been refused just so.
+    """
+    bench = young()
+    for _ in range(3):
+        came_and_went(bench)
+        refused(bench)
+    assert none_of(cmd.RollBackIdentity, bench.said)
+    assert status_of(bench) == ("unconfirmed", "unconfirmed")
+    only(cmd.ConfirmIdentity, stays(bench, bench.parent()))
+
+
+def test_what_is_refused_when_it_has_begun_by_all_clocks_is_put_back() -> None:
+    bench = young()
+    came_and_went(bench)
+    bench.pass_time(CLOCKS_APART_SECONDS_MAX)
+    assert none_of(cmd.RollBackIdentity, came_and_went(bench))
+    only(cmd.RollBackIdentity, came_and_went(bench))
+
+
+def test_a_clock_of_ours_that_is_set_back_does_not_prolong_the_wait() -> None:
+    bench = young()
+    bench.now = replace(bench.now, wall=WallTime(START - DAY))
+    bench.crash()
+    bench.pass_time(2 * CLOCKS_APART_SECONDS_MAX)
+    bench.now = replace(bench.now, wall=WallTime(START + 60))
+    came_and_went(bench)
+    only(cmd.RollBackIdentity, came_and_went(bench))
 
 
 def test_a_parent_that_is_down_refuses_nobody() -> None:

@@ -445,6 +445,30 @@ def test_what_a_stranger_left_behind_is_not_asked_for_ever() -> None:
     assert not any(ask.params.ticket for ask in later)
 
 
+def test_a_relay_that_was_told_pending_keeps_nobody_back() -> None:
+    """Seed 2605 anew: a stranger's wrong ticket came up from the owner's relay.
+
+    That relay was told "pending" of it and may be pushed to for ten minutes.  So long
+    the ticket was asked about, and the owner's asking without one stood back behind it.
+    """
+    bench = relay()
+    bench.parent()
+    child = bench.child("o1", icefloe=True)
+    ordered = bench.ask(child, given=WRONG, posting=REQUEST, call="stranger")
+    went_up: list[tuple[int, str]] = []
+    for second in range(180):
+        if second % 10 == 0:
+            ordered += bench.ask(child, posting=REQUEST, call=f"owner {second}")
+        for command in ordered:
+            if isinstance(command, cmd.Ask):
+                went_up.append((second, command.params.ticket))
+                bench.answer_ask(command, pending_result())
+        ordered = bench.pass_time(1.0)
+    first = min(second for second, ticket in went_up if not ticket)
+    assert 100 < first <= 125
+    assert max(second for second, ticket in went_up if ticket) <= first + 1
+
+
 def test_what_somebody_waits_for_is_asked_on_when_an_overtaken_call_is_answered() -> (
     None
 ):

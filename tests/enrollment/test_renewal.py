@@ -397,3 +397,18 @@ def test_a_stranger_gets_nothing_for_somebody_elses_expired_certificate() -> Non
     link = bench.stranger(request_certificate("x", 9))
     (answer,) = answers(bench.ask(link, posting=EXPIRED))
     assert answer.reason == "no-possession"
+
+
+def test_a_next_attempt_that_is_put_off_is_told_at_once() -> None:
+    """Seeds 6189 and 8570: one parent has nothing to do, the other one is silent.
+
+    The record said for a day that a parent was to be asked within two seconds.
+    """
+    bench = due_node()
+    bench.parent()
+    bench.parent("m2")
+    bench.answer_ask(own_asks(bench.said)[0], BARE)
+    bench.pass_time(3)
+    told = [c.status for c in bench.said if isinstance(c, cmd.TellOwnStatus)][-1]
+    assert told.next_attempt is not None
+    assert told.next_attempt > bench.now.wall + DAY - 60

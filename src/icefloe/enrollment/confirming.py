@@ -26,6 +26,7 @@ from icefloe.enrollment.settings import EnrollmentSettings, OwnIdentity
 from icefloe.enrollment.turn import Turn
 from icefloe.pki.certificates import common_name, fingerprint
 from icefloe.pki.errors import PKIError
+from icefloe.pki.trust import CLOCKS_APART_SECONDS_MAX
 
 CONFIRMED_AFTER_SECONDS: Final = 15.0
 """A connection on which we are nobody ends after 10 s; a busy parent may be late.  Who
@@ -62,6 +63,8 @@ class Confirming:
         # out, and the settings do not know yet.
         self._settled = ""
         self._is_given_up = False
+        # Before, a parent's clock may say that the certificate has not begun.
+        self._begun_at = MonotonicTime(0.0)
         self.next_deadline: MonotonicTime | None = None
 
     @property
@@ -83,6 +86,8 @@ class Confirming:
             self._away.clear()
             self.refused_by = ("", "")
             self._is_given_up = False
+            until_begun = _seconds_until_begun(own, now) if own is not None else 0.0
+            self._begun_at = MonotonicTime(now.mono + until_begun)
         elif self._is_given_up:
             # It is still here: the shell found no older one that works.
             self._settled = ""
@@ -158,6 +163,15 @@ class Confirming:
 
     def _refused(self, turn: Turn, name: str, detail: str) -> None:
         self._away.discard(name)
+        if turn.now.mono < self._begun_at:
+            turn.log(
+                Level.INFO,
+                "parent does not accept our new certificate yet",
+                parent=name,
+                detail=detail,
+                next="wait: it is new, and the parent's clock may be behind",
+            )
+            return
         self._refusals[name] = self._refusals.get(name, 0) + 1
         turn.log(
             Level.WARNING,
@@ -200,6 +214,17 @@ class Confirming:
                 detail=detail,
                 next="see that the parents trust the CA that signed it, and their clocks",
             )
+
+
+def _seconds_until_begun(own: OwnIdentity, now: Now) -> float:
+    """Return how long some parent's clock may say that a certificate has not begun.
+
+    Ours may be behind the signer's by as much; that it is wrong by more is no reason to
+    wait longer.
+    """
+    begins = own.certificate.not_valid_before_utc.timestamp()
+    seconds = begins + CLOCKS_APART_SECONDS_MAX - now.wall
+    return min(max(seconds, 0.0), 2 * CLOCKS_APART_SECONDS_MAX)
 
 
 def _works(own: OwnIdentity, settings: EnrollmentSettings, now: Now) -> bool:

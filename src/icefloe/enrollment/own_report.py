@@ -32,7 +32,8 @@ FIRST_TRY_SECONDS: Final = 600.0
 """A life that began a moment ago has not had its chance: no alarm before."""
 
 TOLD_AGAIN_SECONDS: Final = 60.0
-"""A record in which only the next attempt is another one is told again this rarely."""
+"""A record in which only the next attempt is another one is told again this rarely,
+unless that was put off by as much: until then nothing may happen that would tell it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class OwnReport:
             status = replace(status, since=told.since)
             same = replace(status, next_attempt=told.next_attempt) == told
             early = now.mono - self._told_at < TOLD_AGAIN_SECONDS
-            if status == told or (same and early):
+            if status == told or (same and early and not _is_put_off(told, status)):
                 return
         self._told, self._told_at = status, now.mono
         turn.order(TellOwnStatus(status))
@@ -239,6 +240,13 @@ class OwnReport:
 
 _REMEDY: Final = "see 'icefloe enrollment status'"
 _REMEDY_SIGNER: Final = "renew it: pki new-cert --csr, pki sign-csr"
+
+
+def _is_put_off(told: OwnStatus, status: OwnStatus) -> bool:
+    """Whether the next attempt is much later than was told."""
+    if told.next_attempt is None or status.next_attempt is None:
+        return told.next_attempt != status.next_attempt
+    return status.next_attempt - told.next_attempt >= TOLD_AGAIN_SECONDS
 
 
 def _unconfirmed(base: OwnStatus, confirming: Confirming) -> OwnStatus:

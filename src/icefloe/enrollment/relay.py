@@ -470,7 +470,7 @@ class Relay:
 
         Asked on and on it would stay fresh at the parent, and keep the owner's back.
         """
-        still = self._waiters.of_attempt(request.request_id, attempt.attempt_id)
+        still = self._waiters.somebody_waits_for(request.request_id, attempt.attempt_id)
         standing = self._standing(turn, turn.attempts(request.request_id))
         is_standing = standing is not None and standing.attempt_id == attempt.attempt_id
         if not still and not is_standing:
@@ -485,10 +485,9 @@ class Relay:
         otherwise keep the owner's later asking without one back for ever.  So would a
         ticket that came before the clock was set back by hours, hence both ways.
         """
-        age = abs(turn.now.wall - attempt.asked_at)
-        return age < self.settings.limits.stand_back or bool(
-            self._waiters.of_attempt(attempt.request_id, attempt.attempt_id)
-        )
+        limits, request = self.settings.limits, attempt.request_id
+        is_young = abs(turn.now.wall - attempt.asked_at) < limits.stand_back
+        return is_young or self._waiters.somebody_waits_for(request, attempt.attempt_id)
 
     def _standing(
         self, turn: Turn, attempts: Iterable[AttemptRecord]

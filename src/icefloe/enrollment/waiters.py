@@ -93,6 +93,17 @@ class Waiters:
             if waiter.attempt_id == attempt_id
         ]
 
+    def somebody_waits_for(self, request_id: str, attempt_id: str) -> bool:
+        """Whether anybody waits for an attempt on the connection it came on.
+
+        Not a member that was told "pending", or that asked without an id: it may be
+        pushed to, but asks again as long as somebody below it waits.
+        """
+        return any(
+            waiter.call is not None or not waiter.member
+            for waiter in self.of_attempt(request_id, attempt_id)
+        )
+
     def of_link(self, link: LinkId) -> list[Waiter]:
         """Return everyone who waits on a connection."""
         return list(self._by_link.get(link, ()))
