@@ -27,12 +27,13 @@ from icefloe.enrollment.commands import Level
 from icefloe.enrollment.confirming import CONFIRMED_AFTER_SECONDS
 from icefloe.enrollment.own import REST_ROLLED_BACK
 from icefloe.enrollment.settings import OwnIdentity, RefusedCertificate
-from icefloe.pki.certificates import fingerprint
+from icefloe.pki.certificates import fingerprint, to_pem
 from icefloe.pki.trust import CLOCKS_APART_SECONDS_MAX
 
 OLD = issued_certificate("s1", 40, serial=800, days_left=20)
 NEW = issued_certificate("s1", 40, serial=900)
 OTHER = issued_certificate("s1", 40, serial=901)
+DUE = issued_certificate("s1", 40, serial=801, days_left=1)
 # As an Icinga signer dates it: from this second.
 YOUNG = issued_certificate("s1", 40, serial=902, days_old=0)
 
@@ -148,39 +149,72 @@ def test_two_refusals_in_tls_put_the_older_one_back() -> None:
 
 
 def young() -> Bench:
-    return relay(own=OwnIdentity(certificate=YOUNG, unconfirmed=True, older=OLD))
+    return relay(own=OwnIdentity(certificate=YOUNG, unconfirmed=True, older=DUE))
 
 
-def test_what_a_parent_s_clock_says_has_not_begun_is_not_put_back() -> None:
+def reads(bench: Bench, own: OwnIdentity) -> None:
+    """The shell has carried out an order."""
+    bench.core.reconfigure(replace(bench.settings, own=own), bench.now)
+
+
+def put_back_young() -> Bench:
+    """A certificate of this second was refused, and the older one is in use again."""
+    bench = young()
+    came_and_went(bench)
+    order = only(cmd.RollBackIdentity, came_and_went(bench))
+    at = bench.now.wall
+    refused = RefusedCertificate(order.fingerprint, at, order.reason)
+    reads(bench, OwnIdentity(DUE, refused=refused))
+    return bench
+
+
+def test_what_a_parent_s_clock_says_has_not_begun_is_tried_again_when_it_has() -> None:
     """Seed 9972: the parent's clock was half a minute behind its signer's.
 
     An hour later the next one would have been refused just so.
     """
-    bench = young()
+    bench = put_back_young()
+    bench.parent()
+    wait = YOUNG.not_valid_before_utc.timestamp() + CLOCKS_APART_SECONDS_MAX
+    wait -= bench.now.wall
+    assert none_of(cmd.InstallIdentity, bench.pass_time(wait - 1))
+    assert status_of(bench) == ("rolled-back", "rolled-back")
+    order = only(cmd.InstallIdentity, bench.pass_time(1))
+    assert order.certificate == to_pem(YOUNG)
+    # Once: what is refused when it has begun by all clocks, is for an hour.
+    own = OwnIdentity(certificate=YOUNG, unconfirmed=True, older=DUE)
+    reads(bench, own)
+    came_and_went(bench)
+    only(cmd.RollBackIdentity, came_and_went(bench))
+    reads(bench, OwnIdentity(DUE))
+    assert none_of(cmd.InstallIdentity, bench.pass_time(REST_ROLLED_BACK - 1))
+
+
+def test_a_young_certificate_is_not_tried_again_over_a_newer_one() -> None:
+    bench = put_back_young()
+    own = OwnIdentity(certificate=NEW, unconfirmed=True, older=DUE)
+    reads(bench, own)
+    assert none_of(cmd.InstallIdentity, bench.pass_time(2 * CLOCKS_APART_SECONDS_MAX))
+
+
+def test_a_young_certificate_without_an_older_one_is_kept() -> None:
+    bench = relay(own=OwnIdentity(certificate=YOUNG, unconfirmed=True))
     for _ in range(3):
         came_and_went(bench)
-        refused(bench)
     assert none_of(cmd.RollBackIdentity, bench.said)
-    assert status_of(bench) == ("unconfirmed", "unconfirmed")
-    only(cmd.ConfirmIdentity, stays(bench, bench.parent()))
-
-
-def test_what_is_refused_when_it_has_begun_by_all_clocks_is_put_back() -> None:
-    bench = young()
-    came_and_went(bench)
-    bench.pass_time(CLOCKS_APART_SECONDS_MAX)
-    assert none_of(cmd.RollBackIdentity, came_and_went(bench))
-    only(cmd.RollBackIdentity, came_and_went(bench))
+    said = bench.pass_time(2 * CLOCKS_APART_SECONDS_MAX)
+    assert none_of(cmd.InstallIdentity, said)
 
 
 def test_a_clock_of_ours_that_is_set_back_does_not_prolong_the_wait() -> None:
     bench = young()
     bench.now = replace(bench.now, wall=WallTime(START - DAY))
     bench.crash()
-    bench.pass_time(2 * CLOCKS_APART_SECONDS_MAX)
-    bench.now = replace(bench.now, wall=WallTime(START + 60))
     came_and_went(bench)
     only(cmd.RollBackIdentity, came_and_went(bench))
+    reads(bench, OwnIdentity(DUE))
+    bench.now = replace(bench.now, wall=WallTime(START + 60))
+    only(cmd.InstallIdentity, bench.pass_time(2 * CLOCKS_APART_SECONDS_MAX))
 
 
 def test_a_parent_that_is_down_refuses_nobody() -> None:

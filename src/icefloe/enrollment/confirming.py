@@ -8,7 +8,8 @@ certificate is confirmed once a parent is heard, on a connection that it was sho
 later than that; a parent's heartbeat comes every 20 s.  That a connection has not ended
 proves nothing: this process may have stood still, or the network have gone silent.  It
 is refused when two connections in a row end earlier, or are refused in TLS, at every
-parent that can be reached.  Then the older identity is put back, if it works.
+parent that can be reached.  Then the older identity is put back, if it works.  A
+certificate that has not begun by every clock yet is tried once more when it has.
 
 A parent that is down refuses nobody: then the certificate stays unconfirmed.  Which
 certificate that is stands in the journal of the shell, so that another life goes on.
@@ -16,7 +17,10 @@ certificate that is stands in the journal of the shell, so that another life goe
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
+
+from cryptography import x509
 
 from icefloe.doors import MonotonicTime, Now
 from icefloe.enrollment.commands import ConfirmIdentity, Level, RollBackIdentity
@@ -38,6 +42,31 @@ was stopped meanwhile came perhaps long ago, and behind it the parent's close.""
 
 REFUSALS: Final = 2
 """In a row and from one parent: one may be a parent that was just restarted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A certificate that is worth another try.
+
+    An Icinga signer dates it from the second it signs, and a parent whose clock is
+    behind does not believe it yet.  The next one would meet the same.
+
+    Attributes:
+        certificate: the one that was refused.
+        parent: who refused it.
+        at: when it has begun by all clocks that are as right as they must be.
+    """
+
+    certificate: x509.Certificate
+    parent: str
+    at: MonotonicTime
+
+
+_REMEDY: Final = "see that the parents trust the CA that signed the new one"
+_REMEDY_YOUNG: Final = (
+    "see that the parents trust the CA that signed the new one; it is tried again when "
+    "it has begun by every clock"
+)
 
 
 class Confirming:
@@ -65,6 +94,7 @@ class Confirming:
         self._is_given_up = False
         # Before, a parent's clock may say that the certificate has not begun.
         self._begun_at = MonotonicTime(0.0)
+        self.later: Later | None = None
         self.next_deadline: MonotonicTime | None = None
 
     @property
@@ -88,9 +118,11 @@ class Confirming:
             self._is_given_up = False
             until_begun = _seconds_until_begun(own, now) if own is not None else 0.0
             self._begun_at = MonotonicTime(now.mono + until_begun)
+            if self.watched is not None:
+                self.later = None  # it is in use again, or a newer one is
         elif self._is_given_up:
             # It is still here: the shell found no older one that works.
-            self._settled = ""
+            self._settled, self.later = "", None
         if self.watched is not None and not self._parents():
             self.next_deadline = now.mono
 
@@ -163,15 +195,6 @@ class Confirming:
 
     def _refused(self, turn: Turn, name: str, detail: str) -> None:
         self._away.discard(name)
-        if turn.now.mono < self._begun_at:
-            turn.log(
-                Level.INFO,
-                "parent does not accept our new certificate yet",
-                parent=name,
-                detail=detail,
-                next="wait: it is new, and the parent's clock may be behind",
-            )
-            return
         self._refusals[name] = self._refusals.get(name, 0) + 1
         turn.log(
             Level.WARNING,
@@ -198,12 +221,15 @@ class Confirming:
         self.refused_by = (refuses, detail)
         if not self._is_given_up and _works(own, self.settings, turn.now):
             self._settled, self._is_given_up = self._about, True
+            is_young = turn.now.mono < self._begun_at
+            if is_young:
+                self.later = Later(own.certificate, refuses, self._begun_at)
             turn.log(
                 Level.ERROR,
                 "own certificate refused by the parents, the older one is put back",
                 parent=refuses,
                 detail=detail,
-                next="see that the parents trust the CA that signed the new one",
+                next=_REMEDY_YOUNG if is_young else _REMEDY,
             )
             turn.order(RollBackIdentity(reason, self._about))
         elif is_news:

@@ -108,8 +108,13 @@ class OwnEnrollment:
     @property
     def next_deadline(self) -> MonotonicTime | None:
         """When `deadline` has something to do."""
-        both = (self._deadline, self.confirming.next_deadline)
-        return min((at for at in both if at is not None), default=None)
+        later = self.confirming.later
+        all_three = (
+            self._deadline,
+            self.confirming.next_deadline,
+            later.at if later is not None else None,
+        )
+        return min((at for at in all_three if at is not None), default=None)
 
     def started(self, turn: Turn) -> None:
         """The node runs: its certificate is looked at, with a parent or without."""
@@ -181,12 +186,22 @@ class OwnEnrollment:
         if not looks and (self.next_deadline is None or self.next_deadline > now):
             return False  # it was about somebody else, as at a busy signer
         self.confirming.deadline(turn)
+        self._try_again(turn)
         if looks:
             self._deadline = None
             self._look_again(turn.now)
             self._ask_when_due(turn)
         self._say(turn)
         return looks
+
+    def _try_again(self, turn: Turn) -> None:
+        """Install what was refused once more, now that it has begun by every clock."""
+        later = self.confirming.later
+        if later is None or later.at > turn.now.mono:
+            return
+        pem = to_pem(later.certificate)
+        self.offered(turn, cert=pem, ca="", source=later.parent)
+        self.confirming.later = None
 
     def _ask_when_due(self, turn: Turn) -> None:
         own = self.unfit(turn.now)
@@ -370,7 +385,9 @@ class OwnEnrollment:
 
     def _was_rolled_back(self, certificate: x509.Certificate, now: Now) -> bool:
         """Whether the parents refused this very certificate within the hour."""
-        own = self.settings.own
+        own, later = self.settings.own, self.confirming.later
+        if later is not None and later.certificate == certificate:
+            return now.mono < later.at
         refused = own.refused if own is not None else None
         if refused is None or refused.fingerprint != fingerprint(certificate):
             return False
@@ -388,9 +405,10 @@ class OwnEnrollment:
 
     def _say(self, turn: Turn) -> None:
         """Say how it stands, if that is news."""
+        later = self.confirming.later
         self._report.look(
             turn,
-            asks_at=self._rests_until or self._deadline,
+            asks_at=later.at if later else self._rests_until or self._deadline,
             is_connected=bool(self._links),
             confirming=self.confirming,
         )

@@ -449,7 +449,7 @@ DAEMON: Final = (
         "Not confirmed yet",
         "A new certificate is in place and no parent has taken it yet. If one refuses "
         "it, the older one comes back.",
-        "Nothing is to be done for five minutes; the daemon confirms it by connecting.",
+        "Nothing is to be done for a minute; the daemon confirms it by connecting.",
         "The certificate was installed just now, or no parent can be reached.",
         ("icefloe enrollment status",),
         Outlook.WAITS,

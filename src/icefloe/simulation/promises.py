@@ -29,7 +29,14 @@ from cryptography import x509
 from icefloe.cluster.peer import Peer
 from icefloe.cluster.zones import ZoneTree
 from icefloe.doors import WallTime
-from icefloe.enrollment.commands import Answer, Ask, Push, RollBackIdentity, Sign
+from icefloe.enrollment.commands import (
+    Answer,
+    Ask,
+    InstallIdentity,
+    Push,
+    RollBackIdentity,
+    Sign,
+)
 from icefloe.enrollment.events import CallId, CertificateAsked, LinkId
 from icefloe.enrollment.ledger import AbandonIntent, Write
 from icefloe.enrollment.model import (
@@ -41,7 +48,7 @@ from icefloe.enrollment.own import CALL_PREFIX
 from icefloe.enrollment.reasons import Reason
 from icefloe.pki.certificates import common_name, fingerprint, key_id
 from icefloe.pki.errors import PKIError
-from icefloe.pki.trust import TrustAnchor, verify_issued
+from icefloe.pki.trust import CLOCKS_APART_SECONDS_MAX, TrustAnchor, verify_issued
 from icefloe.simulation.committed import CommittedView
 from icefloe.simulation.identities import read_der, read_pem
 from icefloe.simulation.issued import Issued, Signature
@@ -132,6 +139,9 @@ class Promises:
         self._signed: dict[tuple[str, str], bytes] = {}
         # Certificates seen to fit: to look once is enough, their owner's clock goes on.
         self._fitting: set[tuple[str, str, str]] = set()
+        # What each node ordered to be installed last, PEM; who put it back, and when.
+        self._installed: dict[str, str] = {}
+        self._put_back: dict[str, tuple[float, str]] = {}
 
     # -- facts ------------------------------------------------------------------------
 
@@ -435,9 +445,33 @@ class Promises:
         self.broken("only_a_parent_changes_an_identity", who, detail)
 
     def ordered_about_itself(self, who: str, order: object) -> None:
-        """Where nothing goes wrong no parent refuses a certificate."""
-        if isinstance(order, RollBackIdentity) and self.nothing_goes_wrong:
-            self.broken("no_good_certificate_is_given_up", who, order.reason)
+        """Where nothing goes wrong no parent refuses a certificate, but a new one.
+
+        Its clock may say that an Icinga signer's has not begun: that is tried again.
+        """
+        if not self.nothing_goes_wrong:
+            return
+        if isinstance(order, InstallIdentity):
+            self._put_back.pop(who, None)
+            self._installed[who] = order.certificate
+        elif isinstance(order, RollBackIdentity):
+            if self._may_not_have_begun(self._installed.get(who)):
+                self._put_back[who] = self._timeline.seconds, order.reason
+            else:
+                self.broken("no_good_certificate_is_given_up", who, order.reason)
+
+    def _may_not_have_begun(self, pem: str | None) -> bool:
+        if pem is None:
+            return False
+        begins = read_pem(pem).not_valid_before_utc.timestamp()
+        age = WALL_START + self._timeline.seconds - begins
+        return age < 2 * CLOCKS_APART_SECONDS_MAX
+
+    def what_was_put_back_was_tried_again(self) -> None:
+        """Judge at the end what was put back early enough before it."""
+        for who, (at, reason) in self._put_back.items():
+            if self._timeline.seconds - at > 2 * CLOCKS_APART_SECONDS_MAX + 1.0:
+                self.broken("no_good_certificate_is_given_up", who, reason)
 
     # -- 8 ----------------------------------------------------------------------------
 

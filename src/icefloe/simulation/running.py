@@ -254,6 +254,7 @@ class _History:
         """Everything settled: what is still remembered, is needed."""
         promises = self._world.promises
         promises.tickets_are_forgotten()
+        promises.what_was_put_back_was_tried_again()
         for machine in self._stage.machines:
             process = machine.process
             if process is None:
