@@ -23,6 +23,7 @@ DOCUMENTS = (
     "docs/differences.md",
     "docs/first-node.md",
     "docs/glossary.md",
+    "docs/install.md",
     "docs/limits.md",
     "docs/node-setup.md",
     "docs/problems.md",

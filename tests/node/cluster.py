@@ -191,7 +191,9 @@ def write_node(
     return directories
 
 
-async def start_node(directories: NodeDirectories) -> Running:
+async def start_node(
+    directories: NodeDirectories, *, notify: Callable[[str], None] = lambda _words: None
+) -> Running:
     """Start a node on its files; returns when it accepts connections."""
     material = read_material(directories)
     ledger = SQLiteLedger.open(directories.ledger)
@@ -203,6 +205,7 @@ async def start_node(directories: NodeDirectories) -> Running:
         clock=RealClock(),
         entropy=RealEntropy(),
         log=logs,
+        notify=notify,
     )
     _, port = node.bind()
     ready = asyncio.Event()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,9 @@ from icefloe.errors import IcefloeError
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_INTERRUPTED: Final = 130
+
+COMPLETION_VARIABLE: Final = "_ICEFLOE_COMPLETE"
+"""By which a shell asks what can follow; see `completion`."""
 
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 88}
 """For every Typer application here."""
@@ -50,6 +53,7 @@ class Group:
 GROUPS: Final = {
     "api": Group("icefloe.cli.api", "Set up the listener on a master."),
     "ca": Group("icefloe.cli.ca", "See and decide certificate requests."),
+    "completion": Group("icefloe.cli.completion", "Let Tab complete, in your shell."),
     "daemon": Group("icefloe.cli.daemon", "Run this node."),
     "demo": Group("icefloe.cli.demo", "Watch an agent enroll, here and now."),
     "enrollment": Group(
@@ -63,6 +67,7 @@ GROUPS: Final = {
     "ledger": Group("icefloe.cli.ledger", "Look at the ledger, copy and restore it."),
     "node": Group("icefloe.cli.node", "Set this node up: agent, satellite or master."),
     "pki": Group("icefloe.cli.pki", "Keys, certificates, tickets and the CA."),
+    "service": Group("icefloe.cli.service", "Run under systemd: its units."),
 }
 """Another group is one more line."""
 
@@ -92,6 +97,21 @@ class LazyGroups(TyperGroup):
             _add_global_options(command)
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
+
+    def _main_shell_completion(
+        self,
+        ctx_args: MutableMapping[str, Any],
+        prog_name: str,
+        complete_var: str | None = None,
+    ) -> None:
+        del ctx_args, prog_name, complete_var
+        instruction = os.environ.get(COMPLETION_VARIABLE)
+        if instruction:
+            from icefloe.cli.completion import answer
+
+            said = answer(self, instruction)
+            click.echo(said or "", nl=bool(said))
+            sys.exit(EXIT_OK if said is not None else EXIT_FAILED)
 
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter

@@ -41,7 +41,7 @@ a restart.
 \b
 What strangers may take: const IcefloeLimits in constants.conf (docs/limits.md).
 \b
-Under systemd: Type=notify-reload; TimeoutStopSec=30 or more."""
+Under systemd: icefloe service install"""
 )
 def daemon(
     ctx: typer.Context,

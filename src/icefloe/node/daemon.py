@@ -20,7 +20,7 @@ from icefloe.node.ledger_opening import opened_ledger
 from icefloe.node.logs import Logger, configure
 from icefloe.node.material import Material, read_material
 from icefloe.node.node import Node
-from icefloe.node.service_manager import READY, notify
+from icefloe.node.service_manager import READY, notify, show_stacks_when_aborted
 from icefloe.node.signals import ignore_reload, signals_handled
 from icefloe.storage.files import ensure_directory
 from icefloe.storage.ledger import SQLiteLedger
@@ -75,6 +75,7 @@ def run(
         The exit code: 0 after an orderly end, 1 when it could not start or go on.
     """
     ignore_reload()
+    show_stacks_when_aborted()
     log = configure(level=log_level, as_json=log_json)
     raise_to_hard_limit()
     try:

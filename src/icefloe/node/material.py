@@ -197,5 +197,6 @@ def _is_there(path: Path) -> bool:
         raise MaterialError(
             f"cannot see whether there is a CA key, {path}: {reason}; give the "
             f"directory {path.parent} to the daemon user (chown), or move it away if "
-            "this node is not to sign"
+            "this node is not to sign; where systemd's unit keeps it from the daemon, "
+            "run 'icefloe service install' again"
         ) from error

@@ -31,7 +31,7 @@ from icefloe.node.own_identity import OwnIdentityFiles
 from icefloe.node.reloading import Reloader
 from icefloe.node.revocation_watch import list_alarms, stale_lists
 from icefloe.node.runner import TurnRunner
-from icefloe.node.service_manager import READY, STOPPING, reloading
+from icefloe.node.service_manager import READY, STOPPING, reloading, tell_of_life
 from icefloe.node.status_keeper import StatusKeeper
 from icefloe.node.stopping import Ending, stop_in_order
 from icefloe.node.tls.contexts import client_context, server_context
@@ -169,6 +169,7 @@ class Node:
                 return group.create_task(self._guarded(work, name), name=name)
 
             runner = part(self._runner.run, "runner")
+            watchdog = part(self._tell_of_life, "watchdog")
             listener = part(self._listener.serve, "listener")
             others = (
                 part(self._dialer.run, "dialer"),
@@ -191,11 +192,15 @@ class Node:
                 log=self._log,
             )
             await listener
+            watchdog.cancel()
             runner.cancel()
         self._workers.close()
         self._runner.close()
         if self._failed_part:
             raise NodeFailed(self._failed_part)
+
+    async def _tell_of_life(self) -> None:
+        await tell_of_life(self._runner.prove_life, self._notify)
 
     async def _guarded(self, work: Work, name: str) -> None:
         """Run a part of the node; if it fails, the node ends, in order and loudly."""

@@ -83,6 +83,7 @@ class TurnRunner:
         self._batches = BatchRunner(core=core, ledger=ledger)
         self._askings = AskingsUnderWay()
         self._maintenance_fails = False
+        self._proofs: list[asyncio.Future[None]] = []
 
     # -- from the shell ------------------------------------------------------------
 
@@ -107,6 +108,18 @@ class TurnRunner:
         self._settings = settings
         self._news.set()
 
+    async def prove_life(self) -> None:
+        """Return when the core has taken one more turn, within the ledger's lock.
+
+        It takes the way of every event, so whatever hangs there hangs it, too: this
+        loop, the runner, the thread, the core, the ledger's disk. A ledger that says
+        why it cannot write does not hang.
+        """
+        proof = asyncio.get_running_loop().create_future()
+        self._proofs.append(proof)
+        self._news.set()
+        await proof
+
     async def run(self) -> None:
         """Run until cancelled; a batch under way is finished first."""
         self.submit(ev.Started())
@@ -116,11 +129,13 @@ class TurnRunner:
                 await self._wait_for_work()
                 events = self._under_way = self._take()
                 settings, self._settings = self._settings, None
+                proofs, self._proofs = self._proofs, []
                 batch = await self._in_thread(
                     lambda: self._run_batch(events, settings)  # noqa: B023
                 )
                 await self._conclude(events, batch)
                 self._under_way = ()
+                _fulfil(proofs)
                 if not self._queue:
                     self._idle.set()
                 if self._batches.failing:
@@ -150,7 +165,7 @@ class TurnRunner:
     # -- in the event loop ------------------------------------------------------------
 
     async def _wait_for_work(self) -> None:
-        if self._queue or self._settings is not None:
+        if self._queue or self._settings is not None or self._proofs:
             return
         self._news.clear()
         pause = None
@@ -163,7 +178,8 @@ class TurnRunner:
     def _take(self) -> list[ev.Event]:
         """Take the next batch; a deadline that has passed is part of it, always."""
         events = self._queue.take(BATCH_EVENTS_MAX)
-        if self._deadline is not None and self._deadline <= self._clock.now().mono:
+        due = self._deadline is not None and self._deadline <= self._clock.now().mono
+        if due or self._proofs:  # without a deadline, this event changes nothing
             events.append(ev.DeadlineReached())
         return events
 
@@ -285,6 +301,12 @@ def without_visits(events: Sequence[ev.Event]) -> list[ev.Event]:
     spoke = {getattr(e, "link", None) for e in events if not isinstance(e, quiet)}
     visits = (came & went) - spoke
     return [e for e in events if getattr(e, "link", None) not in visits]
+
+
+def _fulfil(proofs: Sequence[asyncio.Future[None]]) -> None:
+    for proof in proofs:
+        if not proof.done():  # else, who waited for it has gone
+            proof.set_result(None)
 
 
 async def _uninterrupted(future: asyncio.Future[_T]) -> _T:

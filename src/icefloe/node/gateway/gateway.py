@@ -38,7 +38,7 @@ from icefloe.node.logs import Logger
 from icefloe.node.material import HELLO_FACTS
 from icefloe.node.reloading import Reloader
 from icefloe.node.runner import TurnRunner
-from icefloe.node.service_manager import READY, STOPPING, reloading
+from icefloe.node.service_manager import READY, STOPPING, reloading, tell_of_life
 from icefloe.node.stopping import Ending, stop_in_order
 from icefloe.node.tls.contexts import TLSIdentity, server_context
 from icefloe.node.tls.listener import Admission, Listener
@@ -186,6 +186,8 @@ class Gateway:
         """
         async with asyncio.TaskGroup() as group:
             runner = group.create_task(self._runner.run(), name="runner")
+            life = tell_of_life(self._runner.prove_life, self._notify)
+            watchdog = group.create_task(life, name="watchdog")
             forwarders = [
                 group.create_task(each.run(), name=f"upstream {each.place.label}")
                 for each in self._forwarders
@@ -216,6 +218,7 @@ class Gateway:
                 each.cancel()
             await asyncio.wait([own, reloader, *forwarders])
             await self._runner.wait_idle()
+            watchdog.cancel()
             runner.cancel()
         self._runner.close()
 

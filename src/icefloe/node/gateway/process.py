@@ -24,7 +24,7 @@ from icefloe.node.gateway.options import (
 from icefloe.node.gateway.trust import UpstreamTrust, establish_trust
 from icefloe.node.ledger_opening import opened_ledger
 from icefloe.node.logs import Logger, configure
-from icefloe.node.service_manager import READY, notify
+from icefloe.node.service_manager import READY, notify, show_stacks_when_aborted
 from icefloe.node.signals import ignore_reload, signals_handled
 from icefloe.pki.certificates import fingerprint, is_self_issued
 from icefloe.storage.ledger import SQLiteLedger
@@ -66,6 +66,7 @@ def run(
         IcefloeError: It could not start; the text says what to do.
     """
     ignore_reload()
+    show_stacks_when_aborted()
     log = configure(level=log_level, as_json=log_json)
     raise_to_hard_limit()
     try:
