@@ -7,7 +7,8 @@ certificates alone take a quarter of a second to import.
 Every command also takes the global options (see `invocation`).  Exit codes are
 Icinga's: 0 for success, 1 for any failure, a wrong option included; 2 only from
 `pki verify`, whose codes are those of a check plugin, and for wrong options of
-`lab simulate`, whose 1 means that a promise was broken; 130 for what was interrupted.
+`lab simulate` and `fleet`, whose 1 is an answer: a promise was broken, something is to
+be mended; 130 for what was interrupted.
 """
 
 from __future__ import annotations
@@ -60,6 +61,9 @@ GROUPS: Final = {
         "icefloe.cli.enrollment", "How this node stands; what requests wait for."
     ),
     "feature": Group("icefloe.cli.feature", "Switch features on and off."),
+    "fleet": Group(
+        "icefloe.cli.fleet", "See what a fleet looks like, and what to upgrade."
+    ),
     "gateway": Group("icefloe.cli.gateway", "Enroll clients beside an Icinga node."),
     "lab": Group(
         "icefloe.cli.lab", "Try things out: load, faults, simulated clusters."

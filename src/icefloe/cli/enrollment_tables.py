@@ -5,20 +5,16 @@ Colours follow `--color`, the terminal and NO_COLOR, as for every command.
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final
 
-from rich.console import Console, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from icefloe.cli.output import Output
+from icefloe.cli.page import Page
 from icefloe.doors import WallTime
 from icefloe.enrollment.model import AttemptRecord, AttemptState
 from icefloe.enrollment.problems import GROUPS, Outlook, Problem
@@ -32,9 +28,6 @@ from icefloe.node.commands.explaining import (
 )
 
 __all__ = ["show_explanation", "show_problem", "show_problems", "show_status"]
-
-PLAIN_WIDTH: Final = 80
-"""Columns where there is no terminal to say."""
 
 ATTEMPTS_SHOWN: Final = 5
 """The last ones; a relay's agent asks every ten seconds."""
@@ -85,7 +78,7 @@ def show_status(status: NodeStatus, at: WallTime, output: Output) -> None:
     if status.detail:
         rows.append(("Detail", tidy(status.detail)))
     rows.append(("Next", status.next_step or "Nothing is to be done."))
-    page = _Page(output)
+    page = Page(output)
     page.print(_fields(rows))
     page.show()
 
@@ -95,7 +88,7 @@ def show_status(status: NodeStatus, at: WallTime, output: Output) -> None:
 
 def show_explanation(found: Explanation, at: WallTime, output: Output) -> None:
     """Print what a node knows about a name."""
-    page, here = _Page(output), found.here
+    page, here = Page(output), found.here
     node = here.node_name or "this node"
     if not found.requests:
         _show_nothing(page, found, node)
@@ -113,7 +106,7 @@ def show_explanation(found: Explanation, at: WallTime, output: Output) -> None:
     page.show()
 
 
-def _show_nothing(page: _Page, found: Explanation, node: str) -> None:
+def _show_nothing(page: Page, found: Explanation, node: str) -> None:
     if not found.is_own:
         page.print(f"No request for '{found.cn}' has come to {node}.")
         page.print("Check the name (case counts), --config-dir, and whom it asks:")
@@ -188,7 +181,7 @@ def show_problems(output: Output) -> None:
         for problem in group:
             color, _ = _OUTLOOKS[problem.outlook]
             table.add_row(Text(f"  {problem.code}", color), problem.title)
-    page = _Page(output)
+    page = Page(output)
     page.print(table)
     page.print("\n'icefloe enrollment problems CODE' tells what to do.")
     page.show()
@@ -206,7 +199,7 @@ def show_problem(problem: Problem, output: Output) -> None:
         ("Next", problem.next_step),
     ]
     rows += [("Run", _placed(command)) for command in problem.commands]
-    page = _Page(output)
+    page = Page(output)
     page.print(_fields([row for row in rows if row[1]]))
     page.show()
 
@@ -217,37 +210,6 @@ def _placed(command: str) -> str:
 
 
 # --- In common ------------------------------------------------------------------------
-
-
-class _Page:
-    """What is printed at the end, without the blanks that rich leaves behind."""
-
-    def __init__(self, output: Output) -> None:
-        stream = sys.stdout
-        watched = stream.isatty()
-        wanted = output.color
-        colored = (
-            watched and not os.environ.get("NO_COLOR") if wanted is None else wanted
-        )
-        width = shutil.get_terminal_size((PLAIN_WIDTH, 24)).columns
-        self._output = output
-        self._text = io.StringIO()
-        self._console = Console(
-            file=self._text,
-            width=width if watched else PLAIN_WIDTH,
-            force_terminal=colored,
-            color_system="standard" if colored else None,
-            highlight=False,
-            markup=False,
-            emoji=False,
-        )
-
-    def print(self, what: RenderableType = "") -> None:
-        self._console.print(what, soft_wrap=isinstance(what, str))
-
-    def show(self) -> None:
-        for line in self._text.getvalue().splitlines():
-            self._output.result(line.rstrip())
 
 
 def _fields(rows: Iterable[tuple[str, str | Text]]) -> Table:

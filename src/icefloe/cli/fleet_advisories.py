@@ -1,0 +1,425 @@
+"""`icefloe fleet advisories`: what nodes run, what concerns them, whom to upgrade first."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+
+import msgspec
+from rich.box import SIMPLE
+from rich.table import Table
+from rich.text import Text
+
+from icefloe.cli.fleet_options import EXIT_FOUND, EXIT_OK, EXIT_UNKNOWN
+from icefloe.cli.output import Output
+from icefloe.cli.page import Page
+from icefloe.node.acceptance import tidy
+from icefloe.node.fleet.advisories import (
+    BEFORE_TELLING,
+    SEATS,
+    Advisories,
+    Advisory,
+    Concern,
+    Role,
+    Severity,
+    parse_advisories,
+)
+from icefloe.node.fleet.releases import Range, Release, parse_told
+from icefloe.node.fleet.sightings import Presented
+from icefloe.node.fleet.survey import Look
+from icefloe.node.fleet.targets import Target, TargetInvalid
+from icefloe.node.fleet.upgrades import Running, Step, upgrade_steps
+
+__all__ = [
+    "Node",
+    "known_advisories",
+    "of_looks",
+    "of_releases",
+    "parse_roles",
+    "show",
+    "show_list",
+]
+
+PLAIN_WIDTH: Final = 110
+_GROUP: Final = "group:"
+_COLORS: Final = {
+    Severity.CRITICAL: "red",
+    Severity.HIGH: "red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "cyan",
+}
+
+_PACKAGED: Final = (
+    "A distribution may have mended a defect without changing the release that a node "
+    "tells: compare with its package's changelog."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A node as far as it told what it runs.
+
+    Attributes:
+        running: Label, release, role, and what concerns it; None when it told nothing,
+            or runs Icefloe, which these advisories are not about.
+        label: What the operator calls it.
+        runs: What it runs, in words.
+        why_unknown: Why nothing is known; "" otherwise.
+        is_newer: Its release came after the advisories were last compared.
+    """
+
+    running: Running | None
+    label: str
+    runs: str
+    why_unknown: str = ""
+    is_newer: bool = False
+
+
+Roles = Sequence[tuple[Role, str]]
+"""Whose role it is: a pattern of names, or `group:NAME`; the first that fits counts."""
+
+
+def known_advisories() -> Advisories:
+    """Read the package's data.
+
+    Raises:
+        AdvisoriesInvalid: A bug of the package.
+    """
+    data = resources.files("icefloe.node.fleet") / "advisories.toml"
+    return parse_advisories(data.read_text(encoding="utf-8"))
+
+
+# --- What is known of nodes -----------------------------------------------------------
+
+
+def parse_roles(words: Sequence[str]) -> Roles:
+    """Read `--role`.
+
+    Raises:
+        TargetInvalid: One is not of the form ROLE=HOSTS.
+    """
+    found = []
+    for word in words:
+        name, equals, patterns = word.partition("=")
+        if not equals or name not in set(Role) or not patterns:
+            known = ", ".join(Role)
+            raise TargetInvalid(
+                f"--role '{word}': it has the form ROLE=HOSTS ({known})"
+            )
+        found += [(Role(name), each.strip()) for each in patterns.split(",")]
+    return found
+
+
+def role_of(target: Target, roles: Roles) -> Role | None:
+    """Return a node's role: by --role, else by `icefloe_role` of the inventory."""
+    names = {target.label, target.host, target.name or target.label}
+    for role, pattern in roles:
+        if pattern.startswith(_GROUP):
+            if pattern.removeprefix(_GROUP) in target.groups:
+                return role
+        elif any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            return role
+    told = target.variables.get("icefloe_role", target.variables.get("icinga2_role"))
+    return Role(told) if isinstance(told, str) and told in set(Role) else None
+
+
+def of_looks(looks: Sequence[Look], roles: Roles, known: Advisories) -> list[Node]:
+    """Return what nodes told in their Hello."""
+    return [_of_look(each, role_of(each.target, roles), known) for each in looks]
+
+
+def _of_look(look: Look, role: Role | None, known: Advisories) -> Node:
+    label = look.target.label
+    if not isinstance(look.sighting, Presented):
+        cause = look.sighting.cause
+        why = f"{cause.words} ({look.sighting.detail})"
+        return Node(running=None, label=label, runs="", why_unknown=why)
+    greeting = look.sighting.greeting
+    if greeting is None:
+        why = look.sighting.no_greeting
+        return Node(running=None, label=label, runs="", why_unknown=why)
+    if greeting.icefloe is not None:
+        return Node(
+            running=None, label=label, runs=f"Icefloe {greeting.icefloe}".strip()
+        )
+    if greeting.version is None:
+        runs = "Icinga 2.12 or older (it says Hello without a version)"
+        return _node(label, BEFORE_TELLING, runs, role, known)
+    release = Release.from_wire(greeting.version)
+    return _node(label, release, f"Icinga {release}", role, known)
+
+
+def of_releases(words: Sequence[str], known: Advisories) -> list[Node]:
+    """Return nodes that somebody thinks of: what concerns them in any role.
+
+    Raises:
+        ReleaseUnreadable: A word is no release.
+    """
+    nodes = []
+    for word in words:
+        told = parse_told(word)
+        nodes.append(_node(word.strip(), told.release, f"Icinga {told}", None, known))
+    return nodes
+
+
+def _node(
+    label: str,
+    release: Release | Range,
+    runs: str,
+    role: Role | None,
+    known: Advisories,
+) -> Node:
+    running = Running(
+        label=label,
+        release=release,
+        role=role,
+        concerns=known.concerning(release, role),
+    )
+    newer = isinstance(release, Release) and known.is_newer(release)
+    return Node(running=running, label=label, runs=runs, is_newer=newer)
+
+
+# --- Telling --------------------------------------------------------------------------
+
+
+def show(
+    nodes: Sequence[Node],
+    known: Advisories,
+    output: Output,
+    *,
+    as_json: bool,
+    in_order: bool = True,
+) -> int:
+    """Print what was found.
+
+    Args:
+        nodes: What they told.
+        known: The advisories.
+        output: Where to.
+        as_json: As one object.
+        in_order: These are nodes of one fleet, to be upgraded one after the other.
+
+    Returns:
+        The exit code.
+    """
+    running = [node.running for node in nodes if node.running is not None]
+    steps = upgrade_steps(running, known)
+    if as_json:
+        facts = _facts(nodes, steps, known)
+        output.result(msgspec.json.encode(facts).decode())
+    else:
+        page = Page(output, plain_width=PLAIN_WIDTH)
+        _show_nodes(page, nodes)
+        _show_concerns(page, steps)
+        _show_steps(page, steps, in_order=in_order)
+        _show_age(page, nodes, known)
+        page.show()
+    if all(node.why_unknown for node in nodes):
+        return EXIT_UNKNOWN
+    return EXIT_FOUND if steps else EXIT_OK
+
+
+def show_list(known: Advisories, output: Output, *, as_json: bool) -> None:
+    """Print the advisories themselves."""
+    if as_json:
+        facts = {
+            "checked": known.checked,
+            "checked_against": known.checked_against,
+            "advisories": [_advisory_facts(each) for each in known.advisories],
+            "left_out": [{"ids": each.ids, "why": each.why} for each in known.left_out],
+        }
+        output.result(msgspec.json.encode(facts).decode())
+        return
+    page = Page(output, plain_width=PLAIN_WIDTH)
+    for each in known.advisories:
+        page.print(_headline(each))
+        page.print(f"  {each.touches}")
+        page.print(f"  Hurts in: {SEATS[each.seat].words}." + _only_if(each))
+        page.print(f"  {_fixed_words(each)} Until then: {each.until_then}.")
+        for source in each.sources:
+            page.print(f"  {source}")
+    page.print(_age(known))
+    page.show()
+
+
+def _show_nodes(page: Page, nodes: Sequence[Node]) -> None:
+    table = Table(box=SIMPLE, pad_edge=False)
+    table.add_column("Node", overflow="fold")
+    table.add_column("Role", no_wrap=True)
+    table.add_column("Runs", overflow="fold")
+    table.add_column("Concerned by", overflow="fold")
+    for node in nodes:
+        role = "" if node.running is None else str(node.running.role or "not told")
+        concerned = Text("none")
+        if node.why_unknown:
+            concerned = Text(f"unknown: {tidy(node.why_unknown)}", "yellow")
+        elif node.running is not None and node.running.concerns:
+            concerned = _ids(node.running.concerns)
+        table.add_row(tidy(node.label), role, tidy(node.runs), concerned)
+    page.print(table)
+
+
+def _ids(concerns: Sequence[Concern]) -> Text:
+    words = Text()
+    for concern in concerns:
+        words.append(", " if words else "")
+        mark = "" if concern.certain else "?"
+        words.append(f"{concern.advisory.id}{mark}", _COLORS[concern.advisory.severity])
+    return words
+
+
+def _show_concerns(page: Page, steps: Sequence[Step]) -> None:
+    conditions: dict[str, set[tuple[str, ...]]] = {}
+    found: dict[str, Advisory] = {}
+    for step in steps:
+        for concern in step.node.concerns:
+            found[concern.advisory.id] = concern.advisory
+            conditions.setdefault(concern.advisory.id, set()).add(concern.conditions)
+    ordered = sorted(
+        found.values(), key=lambda e: (not e.stops_enrollment, e.severity.rank, e.id)
+    )
+    for each in ordered:
+        page.print(_headline(each))
+        page.print(f"  {each.touches}")
+        ways = conditions[each.id]
+        if () not in ways:
+            told = "; or if ".join(sorted(" and ".join(way) for way in ways))
+            page.print(f"  ? Only if {told}.")
+        page.print(f"  {_fixed_words(each)} Until then: {each.until_then}.")
+        page.print(f"  {each.sources[0]}")
+    if found:
+        page.print()
+
+
+def _show_steps(page: Page, steps: Sequence[Step], *, in_order: bool) -> None:
+    if not steps:
+        page.print("No advisory known here concerns what was told.")
+        return
+    if not in_order:
+        for step in steps:
+            page.print(f"{tidy(step.node.label)}: rather {_step_words(step)}")
+        return
+    page.print("Upgrade in this order:")
+    for number, step in enumerate(steps, start=1):
+        page.print(f"{number:>3}. {tidy(step.node.label)}: to {_step_words(step)}")
+        page.print(f"     {step.reason}")
+
+
+def _step_words(step: Step) -> str:
+    if step.within_branch is None:
+        return str(step.to)
+    if not step.left_open:
+        return str(step.within_branch)
+    left = ", ".join(step.left_open)
+    return f"{step.within_branch}, which leaves open {left}; {step.to} mends all"
+
+
+def _show_age(page: Page, nodes: Sequence[Node], known: Advisories) -> None:
+    for node in nodes:
+        if node.is_newer:
+            runs = tidy(node.runs)
+            page.print(f"{tidy(node.label)}: {runs} is newer than these advisories.")
+    if any(node.running is not None for node in nodes):
+        page.print(_PACKAGED)
+    page.print(_age(known))
+
+
+def _age(known: Advisories) -> str:
+    return f"Advisories as of {known.checked}, compared with {known.checked_against}."
+
+
+def _headline(advisory: Advisory) -> Text:
+    stops = ", stops enrollment" if advisory.stops_enrollment else ""
+    return Text.assemble(
+        (advisory.id, _COLORS[advisory.severity]),
+        f" ({advisory.severity}{stops}, {advisory.published}): {advisory.title}.",
+    )
+
+
+def _only_if(advisory: Advisory) -> str:
+    return f" Only if {advisory.only_if}." if advisory.only_if else ""
+
+
+def _fixed_words(advisory: Advisory) -> str:
+    return f"Mended in {', '.join(map(str, advisory.fixed))}."
+
+
+# --- JSON -----------------------------------------------------------------------------
+
+
+def _facts(
+    nodes: Sequence[Node], steps: Sequence[Step], known: Advisories
+) -> dict[str, object]:
+    found = {
+        concern.advisory.id: concern.advisory
+        for step in steps
+        for concern in step.node.concerns
+    }
+    return {
+        "checked": known.checked,
+        "checked_against": known.checked_against,
+        "nodes": [_node_facts(node) for node in nodes],
+        "advisories": [_advisory_facts(each) for each in found.values()],
+        "upgrade": [
+            {
+                "host": step.node.label,
+                "within_branch": _text(step.within_branch),
+                "leaves_open": list(step.left_open),
+                "to": str(step.to),
+                "reason": step.reason,
+            }
+            for step in steps
+        ],
+    }
+
+
+def _node_facts(node: Node) -> dict[str, object]:
+    running = node.running
+    release = None if running is None else running.release
+    concerns = () if running is None else running.concerns
+    return {
+        "host": node.label,
+        "role": None if running is None else _text(running.role),
+        "runs": node.runs or None,
+        "release": str(release) if isinstance(release, Release) else None,
+        "unknown": node.why_unknown or None,
+        "newer_than_advisories": node.is_newer,
+        "concerns": [
+            {
+                "id": each.advisory.id,
+                "certain": each.certain,
+                "only_if": list(each.conditions),
+            }
+            for each in concerns
+        ],
+    }
+
+
+def _advisory_facts(advisory: Advisory) -> Mapping[str, object]:
+    return {
+        "id": advisory.id,
+        "aliases": list(advisory.aliases),
+        "title": advisory.title,
+        "touches": advisory.touches,
+        "seat": advisory.seat,
+        "stops_enrollment": advisory.stops_enrollment,
+        "only_if": advisory.only_if or None,
+        "severity": str(advisory.severity),
+        "severity_by": advisory.severity_by,
+        "published": advisory.published,
+        "affected": [
+            {"from": _text(each.first), "before": _text(each.end)}
+            for each in advisory.affected
+        ],
+        "affected_note": advisory.affected_note or None,
+        "fixed": [str(each) for each in advisory.fixed],
+        "until_then": advisory.until_then,
+        "sources": list(advisory.sources),
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
