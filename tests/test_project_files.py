@@ -20,6 +20,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "LICENSE",
     "docs/architecture.md",
+    "docs/checks.md",
     "docs/differences.md",
     "docs/first-node.md",
     "docs/glossary.md",

@@ -94,6 +94,17 @@ def test_everybody_else_is_anonymous(
     assert peer.key_id == key_id(KEY.public_key())
 
 
+def test_a_canary_is_no_member_whatever_the_configuration_says() -> None:
+    canary = "icefloe-canary-1"
+    tree = ZoneTree(
+        zones=[Zone("master", (canary,)), Zone("eu", ("sat1",), parent="master")],
+        endpoints=[Endpoint(canary), Endpoint("sat1")],
+        node_name="sat1",
+    )
+    peer = seen(tree=tree, certificate_der=der(canary))
+    assert (peer.standing, peer.zone) == (Standing.ANONYMOUS, None)
+
+
 def test_no_certificate_makes_an_anonymous_peer_without_a_name() -> None:
     peer = seen(certificate_der=None, verified=True)
     assert peer == Peer(

@@ -18,6 +18,7 @@ from icefloe.enrollment.ledger import (
     AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     LedgerUnavailableError,
     LedgerWriter,
@@ -45,6 +46,8 @@ from icefloe.enrollment.model import (
     RequestRecord,
     RequestState,
 )
+
+CANARY = "icefloe-canary-1"
 
 
 class Machine(Protocol):
@@ -747,6 +750,59 @@ class LedgerContract(abc.ABC):
         assert list(ledger.attempts("r1")) == []
         assert list(ledger.hops("r1")) == [a_hop(did="again")]
 
+    def test_a_canary_is_forgotten_with_its_certificate(
+        self, ledger: LedgerWriter
+    ) -> None:
+        canary = a_request("r1", cn=CANARY, state=RequestState.ISSUED)
+        signing = (
+            StoreDecision(a_decision()),
+            AddHop(a_hop()),
+            StoreIntent(an_intent()),
+            StoreCertificate(a_certificate()),
+        )
+        commit(ledger, *stored(a_request("r2")))
+        before = everything(ledger)
+        commit(ledger, *stored(canary, an_attempt(asked=10.0)), *signing)
+        assert list(ledger.old_canaries(before=WallTime(10.0), limit=9)) == []
+        assert list(ledger.old_canaries(before=WallTime(10.1), limit=9)) == ["r1"]
+        assert list(ledger.old_canaries(before=WallTime(99.0), limit=0)) == []
+        commit(ledger, ForgetCanary("r1"), ForgetCanary("never there"))
+        assert everything(ledger) == before
+        # Its names and numbers are free again.
+        commit(ledger, *stored(canary, an_attempt(asked=10.0)), *signing)
+        assert ledger.certificate("r1") == a_certificate()
+
+    def test_only_a_canary_is_forgotten_with_its_certificate(
+        self, ledger: LedgerWriter
+    ) -> None:
+        commit(ledger, *stored(a_request(), an_attempt()), StoreIntent(an_intent()))
+        assert refused_rule(ledger, ForgetCanary("r1")) is LedgerRule.CANARIES_ALONE
+        assert ledger.intent("r1") == an_intent()
+
+    def test_an_old_canary_is_one_that_nothing_happened_to(
+        self, ledger: LedgerWriter
+    ) -> None:
+        commit(
+            ledger,
+            *stored(
+                a_request("r1", cn="agent-" + CANARY),
+                a_request("r2", cn=CANARY, updated_at=WallTime(30.0)),
+                a_request("r3", cn=CANARY, state=RequestState.INTENDED),
+                a_request("r4", cn=CANARY, state=RequestState.DECIDED),
+                a_request("r5", cn=CANARY),
+                an_attempt("a5", "r5", asked=40.0),
+                a_request("r6", cn=CANARY, created=9.0, state=RequestState.REMOVED),
+                a_request("r7", cn=CANARY.upper()),
+            ),
+        )
+
+        def old(before: float) -> list[str]:
+            return list(ledger.old_canaries(before=WallTime(before), limit=9))
+
+        assert old(20.0) == ["r6"]
+        assert old(31.0) == ["r6", "r2"]
+        assert old(41.0) == ["r6", "r2", "r5"]
+
     def test_a_forgotten_attempt_is_gone_alone(self, ledger: LedgerWriter) -> None:
         commit(ledger, *stored(a_request(), an_attempt("a1"), an_attempt("a2")))
         commit(ledger, ForgetAttempt("a1"), ForgetAttempt("never there"))
@@ -920,6 +976,7 @@ def everything(ledger: LedgerWriter) -> dict[str, object]:
         "open": list(ledger.open_attempts()),
         "open count": ledger.open_request_count(),
         "stale": list(ledger.stale_requests(before=WallTime(1e12), limit=99)),
+        "canaries": list(ledger.old_canaries(before=WallTime(1e12), limit=99)),
         "a bit stale": list(ledger.stale_requests(before=WallTime(2.5), limit=2)),
         "keys": [ledger.known_key(cn) for cn in ("agent.example.org", "cn1", "cn2")],
     }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from icefloe.doors import WallTime
 from icefloe.enrollment.ledger import (
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     StoreAttempt,
     StoreRequest,
@@ -86,3 +89,14 @@ def test_what_an_earlier_batch_forgot_may_not_be_spoken_of(
 def test_what_no_batch_recorded_may_not_be_spoken_of(view: CommittedView) -> None:
     kept(view, StoreRequest(REQUEST), ForgetAttempt("a"))
     assert view.attempt("a") is None
+
+
+def test_only_a_canary_may_be_forgotten_with_what_was_signed(
+    view: CommittedView,
+) -> None:
+    canary = replace(REQUEST, cn="icefloe-canary-1")
+    kept(view, StoreRequest(canary), StoreAttempt(REFUSED), ForgetCanary("r"))
+    assert view.requests == {}
+    kept(view, StoreRequest(REQUEST))
+    ((promise, _),) = view.take(ForgetCanary("r"))
+    assert promise == "no_certificate_without_decision"

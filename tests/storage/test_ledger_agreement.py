@@ -26,6 +26,7 @@ from icefloe.enrollment.ledger import (
     AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     LedgerUnavailableError,
     LedgerWriter,
@@ -65,7 +66,7 @@ TEXTS = st.sampled_from(["", "text", "\ud83d", "ä\x00"])
 REQUEST = st.builds(
     RequestRecord,
     request_id=REQUESTS,
-    cn=st.just("agent") | st.sampled_from(["agent", "agent", "other"]),
+    cn=st.just("agent") | st.sampled_from(["agent", "icefloe-canary-1", "other"]),
     key_id=st.just("key"),
     renews=st.just(""),
     state=st.sampled_from(RequestState),
@@ -137,6 +138,7 @@ WRITE: st.SearchStrategy[Write] = st.one_of(
     st.builds(RememberKey, KEY, replaces=st.booleans()),
     st.builds(AbandonIntent, REQUESTS),
     st.builds(ForgetRequest, REQUESTS),
+    st.builds(ForgetCanary, REQUESTS),
     st.builds(ForgetAttempt, ATTEMPTS),
 )
 

@@ -54,6 +54,9 @@ class Group:
 GROUPS: Final = {
     "api": Group("icefloe.cli.api", "Set up the listener on a master."),
     "ca": Group("icefloe.cli.ca", "See and decide certificate requests."),
+    "check": Group(
+        "icefloe.cli.check", "Monitoring plugins: enrollment, certificates, requests."
+    ),
     "completion": Group("icefloe.cli.completion", "Let Tab complete, in your shell."),
     "daemon": Group("icefloe.cli.daemon", "Run this node."),
     "demo": Group("icefloe.cli.demo", "Watch an agent enroll, here and now."),

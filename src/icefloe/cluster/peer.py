@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from icefloe.cluster.zones import Relation, ZoneTree
 from icefloe.errors import IcefloeError
+from icefloe.pki.canaries import is_canary
 from icefloe.pki.certificates import common_name, key_id, load_der
 from icefloe.pki.errors import PKIError
 
@@ -147,6 +148,10 @@ def _membership(tree: ZoneTree | None, name: str) -> str | None:
     # Whoever shows our own certificate is a command run on this very machine (or a
     # thief).  Neither speaks for another node, so neither is a member.
     if tree is None or name == tree.node_name:
+        return None
+    # A canary's identity is thrown away as soon as it is there; an Endpoint of that
+    # name is a mistake, or the work of who wants to be forgotten.
+    if is_canary(name):
         return None
     return tree.zone_of(name)
 

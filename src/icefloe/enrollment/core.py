@@ -178,6 +178,7 @@ class EnrollmentCore:
         for attempt_id in turn.forgotten:
             self._upstream.end(attempt_id)
         self._quotas.see(turn.writes)
+        self._expiry.see(turn.writes, now)
         return TurnResult(tuple(turn.writes), tuple(turn.commands))
 
     def reconfigure(self, settings: EnrollmentSettings, now: Now) -> None:

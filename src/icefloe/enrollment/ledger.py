@@ -124,6 +124,17 @@ class ForgetRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetCanary:
+    """Delete a canary's request, finished or not, with all that belongs to it.
+
+    The one exception from what `ForgetRequest` says, see `icefloe.pki.canaries`. For
+    any other name it is a bug and must fail the transaction.
+    """
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetAttempt:
     """Delete one attempt (the oldest of too many)."""
 
@@ -141,6 +152,7 @@ Write = (
     | AddHop
     | RememberKey
     | ForgetRequest
+    | ForgetCanary
     | ForgetAttempt
 )
 
@@ -194,6 +206,14 @@ class Ledger(Protocol):
 
         They have neither a certificate nor an intent, nobody decided about them,
         and their latest attempt was asked before the given time. At most `limit`.
+        """
+
+    def old_canaries(self, *, before: WallTime, limit: int) -> Sequence[str]:
+        """Return ids of canaries' requests that nothing happened to for long.
+
+        Finished or not, but not those decided or intended: these are being signed.
+        They were created before the given time, and neither changed nor asked for
+        since. At most `limit`, the oldest first.
         """
 
     def hops(self, request_id: str) -> Sequence[HopRecord]:

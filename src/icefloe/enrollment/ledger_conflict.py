@@ -23,6 +23,7 @@ class LedgerRule(enum.Enum):
     ONE_CERTIFICATE = "its request has a certificate already"
     SERIAL_IS_UNIQUE = "its serial number stands for something else already"
     HISTORY_IS_KEPT = "a request with an intent or a certificate is never forgotten"
+    CANARIES_ALONE = "only a canary's request is forgotten with its certificate"
 
 
 class LedgerConflictError(LedgerUnavailableError):

@@ -21,6 +21,7 @@ from icefloe.enrollment.ledger import (
     AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     LedgerUnavailableError,
     RememberKey,
@@ -48,11 +49,13 @@ from icefloe.enrollment.model import (
     RequestRecord,
     RequestState,
 )
+from icefloe.pki.canaries import is_canary
 
 V = TypeVar("V")
 
 # Somebody decided about these; they do not grow stale.
 _DECIDED = frozenset({RequestState.REMOVED, RequestState.DECIDED})
+_BEING_SIGNED = frozenset({RequestState.DECIDED, RequestState.INTENDED})
 
 
 class _Table(dict[str, V], Generic[V]):
@@ -236,6 +239,18 @@ class MemoryLedger:
         )
         return [i for at, i in sorted(asked) if at < before][: max(limit, 0)]
 
+    def old_canaries(self, *, before: WallTime, limit: int) -> Sequence[str]:
+        """Return ids of canaries' requests that nothing happened to since."""
+        found = [
+            (request.created_at, request.request_id)
+            for request in self._readable.requests.values()
+            if is_canary(request.cn)
+            and request.state not in _BEING_SIGNED
+            and max(request.created_at, request.updated_at) < before
+            and self._last_asked(request.request_id) < before
+        ]
+        return [request_id for _, request_id in sorted(found)][: max(limit, 0)]
+
     def hops(self, request_id: str) -> Sequence[HopRecord]:
         """Return a request's hops in the order they were added."""
         return self._readable.hops.get(request_id, ())
@@ -362,6 +377,8 @@ class MemoryLedger:
                     self._disk.known_keys.put(key.cn, key)
             case ForgetRequest(request_id=request_id):
                 self._forget_request(request_id)
+            case ForgetCanary(request_id=request_id):
+                self._forget_canary(request_id)
             case ForgetAttempt(attempt_id=attempt_id):
                 self._forget_attempt(attempt_id)
             case _:
@@ -457,6 +474,24 @@ class MemoryLedger:
         disk.open_requests.drop(request_id)
         disk.removed_requests.drop(request_id)
         disk.requests.drop(request_id)
+
+    def _forget_canary(self, request_id: str) -> None:
+        disk = self._disk
+        request = disk.requests.get(request_id)
+        if request is None:
+            return
+        if not is_canary(request.cn):
+            raise LedgerConflictError(LedgerRule.CANARIES_ALONE, about=request_id)
+        intent = disk.intents.get(request_id)
+        if intent is not None:
+            disk.intent_serials.drop(intent.serial)
+            disk.intents.drop(request_id)
+        disk.certificate_of.drop(request_id)
+        for serial, record in list(disk.certificates.items()):
+            if record.request_id == request_id:
+                disk.certificates.drop(serial)
+        disk.open_requests.put(request_id, True)  # noqa: FBT003 - a row
+        self._forget_request(request_id)
 
     def _forget_attempt(self, attempt_id: str) -> None:
         disk = self._disk

@@ -12,7 +12,12 @@ from collections.abc import Iterable
 
 from icefloe.doors import MonotonicTime
 from icefloe.enrollment.failures import Asker
-from icefloe.enrollment.ledger import ForgetRequest, StoreCertificate, Write
+from icefloe.enrollment.ledger import (
+    ForgetCanary,
+    ForgetRequest,
+    StoreCertificate,
+    Write,
+)
 from icefloe.enrollment.model import SETTLED_STATES, RequestState
 from icefloe.enrollment.settings import EnrollmentLimits
 from icefloe.enrollment.turn import Turn
@@ -63,7 +68,7 @@ class Quotas:
             match write:
                 case StoreCertificate(record):
                     self._forget(record.request_id)
-                case ForgetRequest(request_id):
+                case ForgetRequest(request_id) | ForgetCanary(request_id):
                     self._forget(request_id)
 
     def _recount(self, turn: Turn, key: str) -> None:

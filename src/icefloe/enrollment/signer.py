@@ -31,6 +31,7 @@ from icefloe.enrollment.events import (
     TicketCheckFailed,
 )
 from icefloe.enrollment.failures import Failures, over_rate
+from icefloe.enrollment.frequency import SignedByTicket
 from icefloe.enrollment.links import LinkState
 from icefloe.enrollment.model import (
     OPEN_ATTEMPT_STATES,
@@ -47,12 +48,12 @@ from icefloe.enrollment.model import (
     serial_text,
 )
 from icefloe.enrollment.policy import Gate, gate, reserved_gate
-from icefloe.enrollment.rates import Meter, Rate
 from icefloe.enrollment.reasons import HopDid, Reason
 from icefloe.enrollment.returning import attempt_may_come_back
 from icefloe.enrollment.settings import EnrollmentSettings
 from icefloe.enrollment.turn import Turn
 from icefloe.enrollment.waiters import Waiters
+from icefloe.pki.canaries import is_canary, lifetime_for
 from icefloe.pki.certificates import (
     is_self_issued,
     key_id,
@@ -63,7 +64,6 @@ from icefloe.pki.errors import PKIError, ReasonCode
 from icefloe.pki.keys import require_supported
 from icefloe.pki.profiles import (
     BACKDATE,
-    LEAF_LIFETIME,
     SERIAL_BYTES,
     assemble,
     leaf_tbs,
@@ -71,7 +71,6 @@ from icefloe.pki.profiles import (
 )
 from icefloe.pki.trust import verify_issued
 
-DAY_SECONDS = 86_400.0
 # Nobody's ticket changes anything any more.
 _JUDGED_STATES = SETTLED_STATES | {
     RequestState.DECIDED,
@@ -101,7 +100,7 @@ class Signer:
         self._checks = TicketChecks()
         self._signing: set[str] = set()
         # What tickets had signed for each name lately; a restart forgets it.
-        self._signed_by_ticket = Meter(Rate(1, DAY_SECONDS))
+        self._signed_by_ticket = SignedByTicket()
         self.settings: EnrollmentSettings
 
     # -- an attempt --------------------------------------------------------------
@@ -112,10 +111,12 @@ class Signer:
         """Begin or continue with what an attempt asks for."""
         if request.state in (RequestState.DECIDED, RequestState.INTENDED):
             self.proceed(turn, request)
-        elif request.renews and _chains(attempt, self.settings, turn.now.wall):
+        elif (renewable := request.renews and not is_canary(request.cn)) and _chains(
+            attempt, self.settings, turn.now.wall
+        ):
             # The presented certificate is ours and valid: its key renews it.
             self._decide(turn, request, DecisionKind.RENEWAL, attempt)
-        elif request.renews and attempt_may_come_back(turn, self.settings, attempt):
+        elif renewable and attempt_may_come_back(turn, self.settings, attempt):
             self._decide(turn, request, DecisionKind.POLICY, attempt)
         elif attempt.ticket and self.settings.checks_tickets:
             self._check(turn, request, attempt)
@@ -197,7 +198,7 @@ class Signer:
         if (needs := self._gate(turn, request, attempt)) is not None:
             self._await_approval(turn, request, attempt, needs)
         else:
-            self._signed_by_ticket.take(request.cn, turn.now.mono)
+            self._signed_by_ticket.count(request.cn, turn.now.mono)
             self._decide(turn, request, DecisionKind.TICKET, attempt)
 
     def ticket_check_failed(self, turn: Turn, event: TicketCheckFailed) -> None:
@@ -273,22 +274,13 @@ class Signer:
             tree=tree,
         ) or (
             self._revoked_gate(turn, request, attempt)
-            or self._frequency_gate(turn, request)
+            # Not refused, or who found a ticket could shut the owner out.
+            or self._signed_by_ticket.gate(
+                request.cn,
+                turn.now.mono,
+                most=self.settings.limits.certificates_per_name_and_day,
+            )
         )
-
-    def _frequency_gate(self, turn: Turn, request: RequestRecord) -> Gate | None:
-        """Whether tickets had enough certificates signed for the name today.
-
-        Each is for another key. The next one is not refused, or who found a ticket
-        could shut the owner out: a person decides.
-        """
-        most = self.settings.limits.certificates_per_name_and_day
-        self._signed_by_ticket.reconfigure(Rate(most, DAY_SECONDS))
-        now = turn.now.mono
-        if self._signed_by_ticket.admits_at(request.cn, now) <= now:
-            return None
-        text = f"tickets have had {most} keys signed for '{request.cn}' within a day"
-        return Gate(Reason.TOO_MANY_CERTIFICATES, text, needs_reserved=False)
 
     def _revoked_gate(
         self, turn: Turn, request: RequestRecord, attempt: AttemptRecord
@@ -381,7 +373,7 @@ class Signer:
         if intent.ca_key_id != key_id(issuer):
             self._intend_anew(turn, request, intent, "it is for a former CA key")
             return
-        if _is_out_of_time(turn, intent):
+        if _is_out_of_time(turn, request, intent):
             self._intend_anew(turn, request, intent, _CLOCK)
             return
         self._signing.add(request.request_id)
@@ -406,7 +398,7 @@ class Signer:
                 issuer=issuer,
                 serial=serial,
                 not_before=WallTime(turn.now.wall - BACKDATE),
-                not_after=WallTime(turn.now.wall + LEAF_LIFETIME),
+                not_after=WallTime(turn.now.wall + lifetime_for(request.cn)),
             )
         except PKIError as error:
             self._fault(turn, request, str(error))
@@ -420,13 +412,14 @@ class Signer:
                 at=turn.now.wall,
             )
         )
-        # Known from here on: a second key at the same moment is another key.
-        turn.remember_key(
-            cn=request.cn,
-            key_id=request.key_id,
-            how="issued",
-            replaces=decision.reserved,
-        )
+        if not is_canary(request.cn):
+            # Known from here on: a second key at the same moment is another key.
+            turn.remember_key(
+                cn=request.cn,
+                key_id=request.key_id,
+                how="issued",
+                replaces=decision.reserved,
+            )
         return turn.move(request, RequestState.INTENDED)
 
     def _intend_anew(
@@ -500,7 +493,7 @@ class Signer:
                 at=turn.now.wall,
             )
         except PKIError as error:
-            if _is_out_of_time(turn, intent):
+            if _is_out_of_time(turn, request, intent):
                 self._intend_anew(turn, request, intent, _CLOCK)
             else:
                 detail = f"the signed certificate is unusable: {error}"
@@ -572,10 +565,10 @@ class Signer:
 _CLOCK = "its dates are not those of our clock any more"
 
 
-def _is_out_of_time(turn: Turn, intent: IntentRecord) -> bool:
+def _is_out_of_time(turn: Turn, request: RequestRecord, intent: IntentRecord) -> bool:
     """Whether the clock was set, so far that the certificate would not be valid now."""
     ahead = intent.at - turn.now.wall
-    return ahead > BACKDATE or -ahead > LEAF_LIFETIME
+    return ahead > BACKDATE or -ahead > lifetime_for(request.cn)
 
 
 def _is_to_check(attempt: AttemptRecord, request: RequestRecord) -> bool:

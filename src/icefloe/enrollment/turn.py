@@ -14,6 +14,7 @@ from icefloe.enrollment.ledger import (
     AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     Ledger,
     RememberKey,
@@ -193,6 +194,10 @@ class Turn:
     def forget_request(self, request_id: str) -> None:
         """Delete an unfinished request, as the turn's last word about it."""
         self.writes.append(ForgetRequest(request_id))
+
+    def forget_canary(self, request_id: str) -> None:
+        """Delete a canary's request, as the turn's last word about it."""
+        self.writes.append(ForgetCanary(request_id))
 
     def store_certificate(self, record: CertificateRecord) -> None:
         """Write a certificate."""

@@ -79,6 +79,7 @@ __all__ = [
     "Heard",
     "Progress",
     "Waiting",
+    "Watch",
     "ask",
     "code_of_failure",
     "enroll",
@@ -100,6 +101,30 @@ _ID_BYTES: Final = 16
 # --- Asking ---------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class Watch:
+    """Sees how far one ask came, and when; for those who measure a path.
+
+    Times are the event loop's, in seconds; None: it did not come to that.
+
+    Attributes:
+        connected: The TCP connection stood.
+        secured: The TLS handshake was done.
+        asked: The request was handed to the kernel.
+        heard: The answer came.
+        version: What the parent's Hello said: 10000 * major + 100 * minor + patch; 0
+            when it said nothing.
+        gave_up: Nothing came, and we ended it.
+    """
+
+    connected: float | None = None
+    secured: float | None = None
+    asked: float | None = None
+    heard: float | None = None
+    version: int = 0
+    gave_up: bool = False
+
+
 async def ask(
     parent: Parent,
     *,
@@ -107,6 +132,7 @@ async def ask(
     timeout_s: float,
     clock: Clock,
     entropy: Entropy,
+    watch: Watch | None = None,
 ) -> AskResult:
     """Ask a parent once for the applicant's certificate.
 
@@ -116,6 +142,7 @@ async def ask(
         timeout_s: Seconds for connection and answer together.
         clock: Tells by what time to verify.
         entropy: For the request's id.
+        watch: Is told how far it came.
 
     Returns:
         What came of it.  `certificate` and `ca` have been verified.  CUT_OFF bears the
@@ -125,6 +152,7 @@ async def ask(
         TLSConfigurationInvalid: The applicant's own key or certificate is unusable.
     """
     context = _context_of(applicant)
+    watch = watch or Watch()
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     limits = TransportLimits(
@@ -135,6 +163,7 @@ async def ask(
         stream = await connect(parent.host, parent.port, context=context, limits=limits)
     except (ConnectFailed, HandshakeFailed) as error:
         return AskResult(Came.UNREACHABLE, str(error), code=code_of_failure(error))
+    watch.connected, watch.secured = stream.opened, loop.time()
     try:
         leaf = _leaf_of(stream)
         common_name(leaf)  # a node has one, and `Conversation` needs it
@@ -152,6 +181,7 @@ async def ask(
         RequestCertificate(ticket=applicant.ticket),
         clock=clock,
         call=entropy.bytes(_ID_BYTES).hex(),
+        watch=watch,
     )
     heard = await conversation.run(deadline - loop.time())
     at = clock.now().wall
@@ -224,6 +254,7 @@ class Conversation:
         *,
         clock: Clock,
         call: str,
+        watch: Watch | None = None,
     ) -> None:
         """Ask on a stream that was not started yet; it is owned from here on.
 
@@ -232,8 +263,10 @@ class Conversation:
             params: What to ask.
             clock: The real one.
             call: The id of the request.
+            watch: Is told what happens.
         """
         self.icefloe = False
+        self._watch = watch or Watch()
         self._call = call
         self._params = params
         self._heard: CertificateResult | AskResult | None = None
@@ -283,6 +316,7 @@ class Conversation:
                 async with asyncio.timeout(max(0.0, timeout_s)):
                     await self._over.wait()
             except TimeoutError:
+                self._watch.gave_up = self._heard is None
                 self._heard = self._heard or AskResult(
                     Came.CUT_OFF, f"no answer in {timeout_s:.0f} s"
                 )
@@ -304,11 +338,13 @@ class Conversation:
                 REQUEST_CERTIFICATE, params, call=self._call
             )
         )
+        self._watch.asked = asyncio.get_running_loop().time()
 
     def link_hello(self, link: Link, hello: HelloReceived) -> None:
         """See what kind of parent this is."""
         del link
         self.icefloe = hello.icefloe is not None
+        self._watch.version = hello.version
 
     def link_message(self, link: Link, message: Message) -> None:
         """Take the answer; everything else is passed over."""
@@ -372,6 +408,7 @@ class Conversation:
             )
 
     def _end(self, heard: CertificateResult | AskResult) -> None:
+        self._watch.heard = asyncio.get_running_loop().time()
         self._heard = heard
         self._over.set()
 

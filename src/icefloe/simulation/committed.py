@@ -13,6 +13,7 @@ from icefloe.enrollment.ledger import (
     AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     RememberKey,
     StoreAttempt,
@@ -46,6 +47,9 @@ _DURABLE = (
     *("requests", "attempts", "decisions", "intents"),
     *("_certificates", "_refused", "_known_keys"),
 )
+
+_CANARY = "icefloe-canary-"
+"""As `icefloe.pki.canaries` has it; the judge does not take it from the judged."""
 
 
 class CommittedView:
@@ -169,7 +173,9 @@ class CommittedView:
         """Another batch begins: what was forgotten before may not be spoken of."""
         self._parted = {}
 
-    def take(self, write: Write) -> list[Fault]:
+    def take(  # noqa: C901, PLR0911 - one row a write
+        self, write: Write
+    ) -> list[Fault]:
         """Take a committed write; returns what is wrong with it."""
         match write:
             case StoreRequest(record=request):
@@ -188,6 +194,8 @@ class CommittedView:
                 return self._take_certificate(certificate)
             case ForgetRequest(request_id=request_id):
                 self._forget_request(request_id)
+            case ForgetCanary(request_id=request_id):
+                return self._forget_canary(request_id)
             case ForgetAttempt(attempt_id=attempt_id):
                 self._forget_attempt(attempt_id)
             case RememberKey(record=key, replaces=replaces):
@@ -314,6 +322,17 @@ class CommittedView:
         for attempt_id in self._attempts_of.get(request_id, set()).copy():
             self._forget_attempt(attempt_id)
         self._attempts_of.pop(request_id, None)
+
+    def _forget_canary(self, request_id: str) -> list[Fault]:
+        """Of a canary alone is forgotten what was signed."""
+        request = self.requests.get(request_id)
+        if request is not None and not request.cn.startswith(_CANARY):
+            detail = f"forgets the history of {request.cn}, which is no canary"
+            return [("no_certificate_without_decision", detail)]
+        self.intents.pop(request_id, None)
+        self._certificates.pop(request_id, None)
+        self._forget_request(request_id)
+        return []
 
     def _forget_attempt(self, attempt_id: str) -> None:
         attempt = self.attempts.pop(attempt_id, None)

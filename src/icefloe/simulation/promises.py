@@ -38,7 +38,7 @@ from icefloe.enrollment.commands import (
     Sign,
 )
 from icefloe.enrollment.events import CallId, CertificateAsked, LinkId
-from icefloe.enrollment.ledger import AbandonIntent, Write
+from icefloe.enrollment.ledger import AbandonIntent, ForgetCanary, Write
 from icefloe.enrollment.model import (
     AttemptRecord,
     CertificateRecord,
@@ -218,7 +218,7 @@ class Promises:
             self.secrets_stay_secret(node, f"records in {type(write).__name__}", write)
             for promise, detail in view.take(write):
                 self.broken(promise, node, detail)
-            if isinstance(write, AbandonIntent):
+            if isinstance(write, AbandonIntent | ForgetCanary):
                 self._signed.pop((node, write.request_id), None)
         for certificate in view.fresh_certificates():
             if view.signs:

@@ -21,6 +21,7 @@ from icefloe.enrollment.model import (
     RequestRecord,
     RequestState,
 )
+from icefloe.pki.canaries import CANARY_PREFIX
 from icefloe.storage import ledger_rows as rows
 from icefloe.storage.ledger_rows import Row
 
@@ -134,6 +135,28 @@ class LedgerReads(abc.ABC):
             " SELECT 1 FROM requests WHERE state IN ('removed', 'decided')"
             " AND requests.request_id = open_requests.request_id)"
             " ORDER BY asked_at, request_id LIMIT ?",
+            before,
+            min(max(limit, 0), LIMIT_MAX),
+        )
+
+    def old_canaries(self, *, before: WallTime, limit: int) -> Sequence[str]:
+        """Return ids of canaries' requests that nothing happened to since.
+
+        It goes through all requests by age, so the core asks only when it had a
+        canary, and now and then; an index for a handful of rows is not worth a
+        migration.
+        """
+        return self._fetch(
+            _word,
+            "SELECT request_id FROM requests WHERE created_at < ? AND updated_at < ?"
+            " AND substr(cn, 1, ?) = ? AND state NOT IN ('decided', 'intended')"
+            " AND NOT EXISTS (SELECT 1 FROM attempts"
+            " WHERE attempts.request_id = requests.request_id AND asked_at >= ?)"
+            " ORDER BY created_at, request_id LIMIT ?",
+            before,
+            before,
+            len(CANARY_PREFIX),
+            CANARY_PREFIX,
             before,
             min(max(limit, 0), LIMIT_MAX),
         )

@@ -14,6 +14,7 @@ from icefloe.enrollment.ledger import (
     AbandonIntent,
     AddHop,
     ForgetAttempt,
+    ForgetCanary,
     ForgetRequest,
     RememberKey,
     StoreAttempt,
@@ -35,6 +36,7 @@ from icefloe.enrollment.model import (
     IntentRecord,
     RequestRecord,
 )
+from icefloe.pki.canaries import is_canary
 from icefloe.storage import ledger_rows as rows
 from icefloe.storage.ledger_rows import Row, bindable
 
@@ -129,6 +131,10 @@ _FORGET_REQUEST = (
     "DELETE FROM hops WHERE request_id = ?",
     "DELETE FROM requests WHERE request_id = ?",
 )
+_FORGET_HISTORY = (
+    "DELETE FROM intents WHERE request_id = ?",
+    "DELETE FROM certificates WHERE request_id = ?",
+)
 _HAS_REQUEST = "SELECT 1 FROM requests WHERE request_id = ?"
 _HAS_INTENT = "SELECT 1 FROM intents WHERE request_id = ?"
 _HAS_CERTIFICATE = "SELECT 1 FROM certificates WHERE request_id = ? AND surplus = 0"
@@ -148,7 +154,9 @@ def execute(
         return connection.execute(statement, bindable(values))
 
 
-def write(connection: sqlite3.Connection, order: Write) -> None:
+def write(  # noqa: C901 - one row an order
+    connection: sqlite3.Connection, order: Write
+) -> None:
     """Carry out one write inside a transaction.
 
     Raises:
@@ -179,6 +187,8 @@ def write(connection: sqlite3.Connection, order: Write) -> None:
             execute(connection, statement, rows.known_key_row(key))
         case ForgetRequest(request_id=request_id):
             _forget_request(connection, request_id)
+        case ForgetCanary(request_id=request_id):
+            _forget_canary(connection, request_id)
         case ForgetAttempt(attempt_id=attempt_id):
             execute(connection, _FORGET_ATTEMPT, (attempt_id,))
         case _:
@@ -252,6 +262,15 @@ def _forget_request(connection: sqlite3.Connection, request_id: str) -> None:
         raise LedgerConflictError(LedgerRule.HISTORY_IS_KEPT, about=request_id)
     for statement in _FORGET_REQUEST:
         execute(connection, statement, (request_id,))
+
+
+def _forget_canary(connection: sqlite3.Connection, request_id: str) -> None:
+    statement = rows.SELECT_REQUEST + " WHERE request_id = ?"
+    found = execute(connection, statement, (request_id,)).fetchall()
+    if found and not is_canary(rows.request_from(found[0]).cn):
+        raise LedgerConflictError(LedgerRule.CANARIES_ALONE, about=request_id)
+    for forget in (*_FORGET_HISTORY, *_FORGET_REQUEST):
+        execute(connection, forget, (request_id,))
 
 
 def _of_request(

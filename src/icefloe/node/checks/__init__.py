@@ -1,0 +1,1 @@
+"""Monitoring plugins: what `icefloe check` finds out, judged and worded."""
