@@ -138,14 +138,7 @@ def restore_backup(
     then = _entries_now(directories, node_name)
     before = None
     if tuple(then.values()) != manifest.entries:
-        before = take_backup(
-            directories,
-            node_name,
-            reason=f"before the restore of {backup.name}",
-            at=at,
-            owner=owner,
-            before_restore_of=backup.name,
-        )
+        before = _take_before(backup, directories, node_name, at=at, owner=owner)
     with _staged_configuration(entries, copies, owner) as configuration:
         if has_identity:
             _restore_identity(
@@ -167,6 +160,24 @@ def restore_backup(
         before=before,
         changed=_changed(then, _entries_now(directories, node_name)),
         has_identity=has_identity,
+    )
+
+
+def _take_before(
+    backup: Backup,
+    directories: NodeDirectories,
+    node_name: str,
+    *,
+    at: WallTime,
+    owner: Owner | None,
+) -> Backup | None:
+    return take_backup(
+        directories,
+        node_name,
+        reason=f"before the restore of {backup.name}",
+        at=at,
+        owner=owner,
+        before_restore_of=backup.name,
     )
 
 
