@@ -34,6 +34,7 @@ Examples:
   icefloe check enrollment --via sat1 --show-name    # the canary's name, for a ticket
   icefloe check enrollment --via sat1,5665 --ticket-file /etc/icefloe/canary.ticket
   icefloe check enrollment --via sat1 --salt-file salt --interval 0 -v  # on the master
+
 \b
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. docs/checks.md lists each line.""",
 )(enrollment)
@@ -45,6 +46,7 @@ Examples:
   icefloe check certificate                       # this node's
   icefloe check certificate --file web.crt --key web.key --ca ca.crt
   icefloe check certificate --connect sat1,5665 --name sat1 -w 25 -c 7
+
 \b
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. docs/checks.md lists each line.""",
 )(certificate)
@@ -55,6 +57,7 @@ app.command(
 Examples:
   icefloe check requests                                  # /var/lib/icinga2
   icefloe check requests --data-dir /var/lib/icinga2 -w 900 -c 3600 -v
+
 \b
 Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. docs/checks.md lists each line.""",
 )(requests)

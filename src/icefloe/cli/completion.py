@@ -49,9 +49,11 @@ For everybody on this machine, as root:
   icefloe completion bash > /etc/bash_completion.d/icefloe
   icefloe completion zsh > /usr/local/share/zsh/site-functions/_icefloe
   icefloe completion fish > /etc/fish/completions/icefloe.fish
+
 \b
 For this shell alone:
   source <(icefloe completion bash)
+
 \b
 bash needs the package bash-completion to read that directory, and version 4.4."""
 )

@@ -86,12 +86,14 @@ Examples:
   icefloe fleet audit sat1.example.org web1.example.org:5666 --ca ca.crt
   icefloe fleet audit -i hosts.yaml --ca ca.crt --repair mend.yaml
   icefloe fleet audit @agents.txt --only self-signed --json
+
 \b
 Exit codes:
   0    nothing to mend was found
   1    some hosts are to be mended
   2    nothing can be said: wrong options, an unreadable file, no host reached
   130  interrupted; what was seen by then is told
+
 \b
 docs/fleet.md says what each state means and what to do.""",
 )
@@ -157,6 +159,7 @@ Examples:
   icefloe fleet advisories -i hosts.yaml --role satellite=group:satellites
   icefloe fleet advisories --release 2.14.4      # before you upgrade to it
   icefloe fleet advisories --list                # what is known, with sources
+
 \b
 Exit codes:
   0    no advisory concerns what was seen

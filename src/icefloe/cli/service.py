@@ -79,6 +79,7 @@ def show(
 Examples:
   icefloe service install              # then what it prints
   icefloe service install --gateway
+
 \b
 On a node that becomes a signer later, or ends being one, run it again: the unit
 hides the CA's directory where there was none."""
