@@ -3,10 +3,10 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test chaos fuzz lint format lock clean
+.PHONY: help venv demo test chaos fuzz ansible-full lint format lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 venv: ## make .venv: locked dependencies, Icefloe, tests and linters
 	@scripts/venv dev
@@ -22,6 +22,9 @@ chaos: ## break real clusters and simulated ones for 10 minutes (ARGS="--minutes
 
 fuzz: ## look for inputs that break a parser (ARGS="--seconds 600 json_rpc")
 	@scripts/fuzz $(ARGS)
+
+ansible-full: ## enroll 100 agents with Ansible; prints how long it took
+	@ICEFLOE_ANSIBLE_AGENTS=100 scripts/test tests/ansible/test_rollout.py -rP -k through_a_satellite $(ARGS)
 
 lint: ## ruff, formatting, mypy strict
 	@scripts/lint

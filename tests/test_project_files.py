@@ -19,6 +19,8 @@ DOCUMENTS = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "LICENSE",
+    "ansible/README.md",
+    "docs/ansible.md",
     "docs/architecture.md",
     "docs/checks.md",
     "docs/differences.md",
@@ -140,7 +142,11 @@ def test_nothing_in_the_tree_points_outside_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["venv", "demo", "test", "chaos", "fuzz", "lint", "format", "lock", "clean"]
+    "verb",
+    [
+        *("venv", "demo", "test", "chaos", "fuzz", "ansible-full"),
+        *("lint", "format", "lock", "clean"),
+    ],
 )
 def test_make_help_names_every_verb(verb: str) -> None:
     shown = subprocess.run(

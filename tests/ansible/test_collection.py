@@ -1,0 +1,348 @@
+"""The collection's own parts: what they read, what they promise, what stands in them."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are not installed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from icefloe.enrollment.problems import PROBLEMS, Outlook
+from icefloe.pki.certificates import to_pem
+from icefloe.pki.tickets import ticket
+from icefloe.storage.keys import KeyType, encode_private_key, generate_key
+from tests.ansible.controller import COLLECTION, RUN_SECONDS, Controller
+from tests.node.cluster import Authority, unsigned
+from tests.source_tree import ROOT
+
+MODULES = ("icefloe_node", "icefloe_ticket", "icinga2_enrollment")
+ROLE = COLLECTION / "roles/icefloe"
+
+Part = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Part]:
+    """Return an importer of the collection's Python modules, by Ansible's names."""
+    place = tmp_path / "importable/ansible_collections/icefloe"
+    place.mkdir(parents=True)
+    (place / "icefloe").symlink_to(COLLECTION)
+    monkeypatch.syspath_prepend(place.parent.parent)
+    before = set(sys.modules)
+    yield lambda name: importlib.import_module(
+        f"ansible_collections.icefloe.icefloe.plugins.{name}"
+    )
+    for name in set(sys.modules) - before:
+        if name.startswith("ansible_collections"):
+            del sys.modules[name]
+
+
+def yaml_of(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
+# --- Certificates ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_a_certificate_is_read_as_cryptography_reads_it(
+    part: Part, *, signed: bool
+) -> None:
+    authority, key = Authority(), generate_key()
+    name = "web1.example.org"
+    made = authority.issue(name, key) if signed else unsigned(name, key)
+    read = part("module_utils.certificate").read_certificate(to_pem(made))
+    assert read.common_name == name
+    assert read.is_self_signed is not signed
+    assert read.issuer == made.issuer.public_bytes()
+    assert read.subject == made.subject.public_bytes()
+    assert read.not_before == made.not_valid_before_utc.timestamp()
+    assert read.not_after == made.not_valid_after_utc.timestamp()
+    assert read.fingerprint == made.fingerprint(SHA256()).hex()
+    assert read.public_key == made.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def test_a_damaged_certificate_is_a_typed_error_wherever_it_is_cut(part: Part) -> None:
+    certificates = part("module_utils.certificate")
+    der = certificates.read_certificate(to_pem(Authority().certificate)).der
+    for length in range(len(der)):
+        with pytest.raises(certificates.NotACertificate):
+            certificates.decode_certificate(der[:length])
+    with pytest.raises(certificates.NotACertificate):
+        certificates.read_certificate("no PEM at all")
+
+
+def test_key_and_certificate_of_two_pairs_are_no_pair(
+    part: Part, tmp_path: Path
+) -> None:
+    why_no_pair = part("module_utils.certificate").why_no_pair
+    key, other = generate_key(), generate_key(KeyType.EC)
+    certificate = tmp_path / "a.crt"
+    certificate.write_text(to_pem(unsigned("a", key)))
+    for each, name in ((key, "a.key"), (other, "b.key")):
+        (tmp_path / name).write_bytes(encode_private_key(each))
+    assert why_no_pair(str(certificate), str(tmp_path / "a.key")) is None
+    assert "KEY_VALUES_MISMATCH" in why_no_pair(
+        str(certificate), str(tmp_path / "b.key")
+    )
+    assert why_no_pair(str(certificate), str(tmp_path / "none")) is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["AB" * 32, ":".join(["ab"] * 32), " ".join(["Ab"] * 32)]
+)
+def test_a_fingerprint_may_be_written_in_any_way(part: Part, text: str) -> None:
+    assert part("module_utils.certificate").plain_fingerprint(text) == "ab" * 32
+
+
+@pytest.mark.parametrize("text", ["", "AB" * 20, "AB" * 33, "XY" * 32])
+def test_what_is_no_fingerprint_is_refused(part: Part, text: str) -> None:
+    with pytest.raises(ValueError, match="SHA-256"):
+        part("module_utils.certificate").plain_fingerprint(text)
+
+
+# --- The identity of a plain icinga2 --------------------------------------------------
+
+
+@pytest.mark.parametrize("renamed", [0, 1, 2])
+def test_a_new_pair_that_was_being_put_in_place_is_finished_by_the_next_run(
+    part: Part, tmp_path: Path, renamed: int
+) -> None:
+    """Killed before, between and after the two renames."""
+    certs = tmp_path / "certs"
+    files = part("module_utils.identity_files").IdentityFiles("a", str(certs), None)
+    new = certs / ".new-a"
+    new.mkdir(parents=True)
+    (certs / ".new-a.part").mkdir()
+    key = generate_key()
+    (new / "node.key").write_bytes(encode_private_key(key))
+    (new / "node.key").chmod(0o600)
+    (new / "node.crt").write_text(to_pem(unsigned("a", key)))
+    for name, target in [("node.crt", "a.crt"), ("node.key", "a.key")][:renamed]:
+        (new / name).rename(certs / target)
+    assert files.finish_interrupted()
+    assert files.why_unusable() is None
+    assert sorted(path.name for path in certs.iterdir()) == ["a.crt", "a.key"]
+    assert (certs / "a.key").stat().st_mode & 0o777 == 0o600
+    assert not files.finish_interrupted()
+
+
+def test_what_is_replaced_is_copied_away_first_and_once(
+    part: Part, tmp_path: Path
+) -> None:
+    certs = tmp_path / "certs"
+    certs.mkdir()
+    key = generate_key()
+    (certs / "a.key").write_bytes(encode_private_key(key))
+    (certs / "a.crt").write_text(to_pem(unsigned("a", key)))
+    files = part("module_utils.identity_files").IdentityFiles("a", str(certs), None)
+    before = (certs / "a.crt").read_bytes()
+    copies = files.copies()
+    Path(copies["node.crt"]).write_text(to_pem(Authority().issue("a", key)))
+    Path(copies["ca.crt"]).write_text(to_pem(Authority().certificate))
+    assert len(files.take_over(copies, ["ca.crt", "node.crt"])) == 2
+    (backup,) = (tmp_path / "certs-backups").iterdir()
+    assert (backup / "a.crt").read_bytes() == before
+    assert (backup / "a.key").read_bytes() == (certs / "a.key").read_bytes()
+    assert backup.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("name", ["", "../a", ".a", "a/b", "a\0b"])
+def test_a_name_never_leads_out_of_the_directory(
+    part: Part, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(part("module_utils.problems").Problem):
+        part("module_utils.identity_files").IdentityFiles(name, str(tmp_path), None)
+
+
+# --- What icinga2 said ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code, out, is_new, expected",
+    [
+        (0, "information/cli: Writing signed certificate", True, "signed"),
+        (0, "information/cli: !!! The request for 'a' is pending.", False, "pending"),
+        (0, "", False, "pending"),
+        (1, "critical/cli: !!! Invalid ticket for CN 'a'.", False, "wrong-ticket"),
+        (1, "critical/cli: !!! declined by administrator.", False, "declined"),
+        (1, "critical/cli: !!! Something else.", False, "refused-by-parent"),
+        (1, "critical/cli: Could not fetch valid response. Ple", False, "cut-off"),
+        (1, "critical/cli: Cannot connect to host 'x'", False, "unreachable"),
+        (1, "certificate does not match trusted one", False, "trust-mismatch"),
+        (134, "Aborted", False, "other-trouble"),
+    ],
+)
+def test_an_end_of_pki_request_has_a_code(
+    part: Part, code: int, out: str, expected: str, *, is_new: bool
+) -> None:
+    ran = part("module_utils.program").Ran(code, out, "")
+    came = part("module_utils.pki_request").judge(ran, "sat1:5665", is_new=is_new)
+    assert came.code == expected
+    assert came.code in PROBLEMS
+
+
+def test_codes_are_those_of_the_catalogue(part: Part) -> None:
+    """A new problem that passes by itself is one that the modules wait for."""
+    problems = part("module_utils.problems")
+    waits = {code for code, each in PROBLEMS.items() if each.outlook is Outlook.WAITS}
+    assert waits == problems.PASSES_BY_ITSELF
+    assert problems.NEXT_STEPS.keys() <= PROBLEMS.keys()
+
+
+# --- What is told to the program ------------------------------------------------------
+
+
+def test_answers_are_toml_whatever_stands_in_them(part: Part) -> None:
+    answers = {
+        "cn": 'a"b\\c\n\x7f\tü🧊',
+        "wait": 120,
+        "master": False,
+        "global_zones": ["x", 'y"'],
+        "endpoint": [{"name": "s", "host": "h", "port": 5665}, {"name": "t"}],
+        "listen": {"host": "::", "port": 1},
+        "cacert": "-----BEGIN CERTIFICATE-----\nAAAA\n",
+    }
+    text = part("module_utils.answers").toml_of(answers)
+    assert tomllib.loads(text) == answers
+
+
+@pytest.mark.parametrize(
+    "cn, salt", [("web1.example.org", "0123456789abcdef" * 2), ("ä", "x")]
+)
+def test_the_filter_makes_the_ticket_that_the_signer_makes(
+    part: Part, cn: str, salt: str
+) -> None:
+    assert part("filter.ticket").ticket(cn, salt) == ticket(cn, salt)
+
+
+# --- The collection as a whole --------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_documents_the_options_that_it_takes(part: Part, name: str) -> None:
+    module = part(f"modules.{name}")
+    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
+    source = (COLLECTION / f"plugins/modules/{name}.py").read_text()
+    for option, about in documented.items():
+        assert about["description"], option
+        assert f'"{option}": {{' in source, option
+    assert yaml.safe_load(module.EXAMPLES)
+    assert yaml.safe_load(module.RETURN)
+
+
+def test_the_ticket_of_a_module_is_never_logged(part: Part) -> None:
+    assert part("modules.icefloe_node").ARGUMENTS["ticket"]["no_log"] is True
+
+
+def test_the_role_documents_every_variable_and_gives_it_a_default() -> None:
+    options = yaml_of(ROLE / "meta/argument_specs.yml")["argument_specs"]["main"]
+    defaults = yaml_of(ROLE / "defaults/main.yml")
+    assert options["options"].keys() == defaults.keys()
+    for name, about in options["options"].items():
+        assert about["description"], name
+        if "default" in about:
+            assert about["default"] == defaults[name], name
+
+
+def tasks_in(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every use of one of our modules in a piece of YAML."""
+    if isinstance(node, list):
+        for each in node:
+            yield from tasks_in(each)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if str(key).startswith("icefloe.icefloe."):
+                yield str(key).rpartition(".")[2], value
+            yield from tasks_in(value)
+
+
+def variables_in(node: Any) -> Iterator[str]:
+    """Yield every variable of the role in a piece of YAML."""
+    if isinstance(node, list):
+        for each in node:
+            yield from variables_in(each)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if str(key).startswith("icefloe_"):
+                yield str(key)
+            yield from variables_in(value)
+
+
+def test_the_guide_uses_options_and_variables_that_exist(part: Part) -> None:
+    guide = (ROOT / "docs/ansible.md").read_text()
+    blocks = [
+        yaml.safe_load(text)
+        for text in re.findall(r"^```yaml\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
+    ]
+    used = list(tasks_in(blocks))
+    assert {name for name, _ in used} == {"icefloe_ticket", "icinga2_enrollment"}
+    for name, options in used:
+        module = part(f"modules.{name}")
+        assert options.keys() <= yaml.safe_load(module.DOCUMENTATION)["options"].keys()
+    known = yaml_of(ROLE / "defaults/main.yml").keys()
+    groups = {"icefloe_masters", "icefloe_satellites", "icefloe_agents"}
+    found = set(variables_in(blocks)) | set(re.findall(r"`(icefloe_\w+)[`:]", guide))
+    assert len(found) > len(groups)
+    assert found - groups - set(MODULES) <= known
+
+
+def test_nobody_has_to_retry_in_a_playbook() -> None:
+    """Waits and retries are the modules' business."""
+    books = [*ROLE.rglob("*.yml"), *(COLLECTION / "playbooks").glob("*.yml")]
+    assert len(books) > 5
+    for book in books:
+        assert not re.search(r"^\s*(until|retries):", book.read_text(), re.MULTILINE)
+
+
+def test_ansible_builds_and_documents_the_collection(
+    controller: Controller, tmp_path: Path
+) -> None:
+    """What is built holds the modules, and nothing that only this tree needs."""
+    tree = shutil.copytree(COLLECTION, tmp_path / "tree")
+    built = ansible(
+        controller,
+        *("ansible-galaxy", "collection", "build", str(tree)),
+        *("--output-path", str(tmp_path)),
+    )
+    (archive,) = tmp_path.glob("icefloe-icefloe-*.tar.gz")
+    names = subprocess.run(
+        ["tar", "tzf", str(archive)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert {f"plugins/modules/{name}.py" for name in MODULES} <= set(names), built
+    assert not {"ruff.toml"} & set(names)
+    shown = ansible(
+        controller, "ansible-doc", *(f"icefloe.icefloe.{name}" for name in MODULES)
+    )
+    for name in MODULES:
+        assert f"> MODULE icefloe.icefloe.{name}" in shown
+    assert "ticket" in ansible(
+        controller, "ansible-doc", "-t", "filter", "icefloe.icefloe.ticket"
+    )
+
+
+def ansible(controller: Controller, program: str, *words: str) -> str:
+    """Run one of Ansible's programs; return what it printed."""
+    result = subprocess.run(
+        [str(Path(sys.executable).with_name(program)), *words],
+        env=controller.environment(),
+        capture_output=True,
+        text=True,
+        timeout=RUN_SECONDS,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
