@@ -147,6 +147,27 @@ def test_a_refusal_is_logged_with_what_to_do_and_asked_again_later() -> None:
     only(cmd.Ask, bench.pass_time(2))
 
 
+@pytest.mark.parametrize(
+    "answer, state", [(pending_result(), "pending"), (refused_result(), "refused")]
+)
+def test_what_a_parent_said_stands_until_it_is_dialled_in_vain(
+    answer: CertificateResult, state: str
+) -> None:
+    """An Icinga 2 ends the connection after each answer; it can be reached."""
+    bench = unsigned()
+    ask = up(bench)
+    bench.answer_ask(ask, answer)
+    bench.tell(ev.LinkDown(ask.link))
+    assert last_state(bench) == state
+    bench.tell(ev.DialFailed("m1", refused=False, detail="nobody is there"))
+    assert last_state(bench) == "unreachable"
+
+
+def last_state(bench: Bench) -> str:
+    told = [c.status for c in bench.said if isinstance(c, cmd.TellOwnStatus)]
+    return told[-1].state
+
+
 def test_a_failed_ask_is_tried_again() -> None:
     bench = unsigned()
     ask = up(bench)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.peers.node import NodeUnderTest
 from tests.peers.real_icinga import RealIcinga
 
 SALT = "0123456789abcdef0123456789abcdef"
@@ -19,15 +20,20 @@ SALT = "0123456789abcdef0123456789abcdef"
 
 
 class PreparedPKI:
-    """The run's RSA CA, made by the real icinga2, and what it has signed."""
+    """The run's CA, and what it has signed.
 
-    def __init__(self, root: Path) -> None:
+    The real icinga2 makes it, unless a test does without: then it is an RSA CA.
+    """
+
+    def __init__(
+        self, root: Path, *, product: type[NodeUnderTest] = RealIcinga
+    ) -> None:
         """Make the CA below `root`, or use the one that another process made there."""
         root.mkdir(parents=True, exist_ok=True)
         self._root = root
         with self._alone():
             there = (root / "maker").exists()
-            self._maker = RealIcinga("maker", root, port=0, existing=there)
+            self._maker = product("maker", root, port=0, existing=there)
             if not there:
                 self._maker.must("pki", "new-ca")
 

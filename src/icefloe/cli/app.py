@@ -24,7 +24,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
-from icefloe.cli.invocation import Given, global_options, output_of
+from icefloe.cli.invocation import PROGRAM, Given, global_options, output_of
 from icefloe.errors import IcefloeError
 
 EXIT_OK: Final = 0
@@ -148,11 +148,12 @@ def icefloe() -> None:
     """
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
     """Run one command.
 
     Args:
         arguments: The command line without the program's name.
+        program: The name that it was called by: tools call `icinga2`.
 
     Returns:
         The exit code.
@@ -162,7 +163,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = command.main(
             args=list(arguments),
-            prog_name="icefloe",
+            prog_name=program,
             obj=given,
             standalone_mode=False,
         )

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -24,8 +24,22 @@ from icefloe.config.layout import (
     resolve_directories,
 )
 
+PROGRAM: Final = "icefloe"
+
+ICINGA2: Final = "icinga2"
+"""The name under which tools call their node's program; a link to ours may bear it."""
+
 _CONFIG_DIR_CONSTANTS = ("Configuration.ConfigDir", "ConfigDir")
 _DATA_DIR_CONSTANTS = ("Configuration.DataDir", "DataDir")
+
+
+def program_name(called_as: str) -> str:
+    """Return the name to speak of this program by: that of the link, if it is one.
+
+    Args:
+        called_as: `sys.argv[0]`.
+    """
+    return ICINGA2 if Path(called_as).name in {ICINGA2, "icinga2.exe"} else PROGRAM
 
 
 @dataclass(slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -40,12 +39,11 @@ from icefloe.node.commands.enrolling import (
     Enrollment,
     Outcome,
     choose_ticket,
-    enroll_files,
     identity_files,
     load_pins,
-    own_journal,
     parse_parent,
 )
+from icefloe.node.commands.pki_request import begin_request, request_certificate
 from icefloe.node.commands.setting import Setting
 from icefloe.node.doors import RealClock
 from icefloe.pki.certificates import describe_text, to_pem
@@ -56,7 +54,6 @@ from icefloe.storage.authority import AuthorityExists, create_authority
 from icefloe.storage.files import write_file
 from icefloe.storage.identity import (
     CERTIFICATE_MODE,
-    load_files,
     store_ticket,
 )
 from icefloe.storage.keys import KeyType, key_type_of
@@ -68,6 +65,9 @@ A ticket needs nobody's decision, so "pending" then means that the answer is on 
 way: a second or two per satellite that runs Icinga 2.  Without one, somebody has to
 approve; the first "pending" ends the command, as in Icinga.
 """
+
+WAIT_VARIABLE: Final = "ICEFLOE_WAIT"
+"""Environment variable for `--wait`, as of `node setup`: tools know no such option."""
 
 app = typer.Typer(
     context_settings=CONTEXT,
@@ -227,7 +227,9 @@ Examples:
   ICEFLOE_TICKET=... icefloe pki request --host sat1 --host sat2 ... --wait 300
 
 \b
-Exit code 0: signed, or pending (the certificate is then still self-signed).
+Exit code 0: signed, or pending (the certificate is then still self-signed). 1: any
+failure; a self-signed certificate is then set aside as --cert with '.unsigned' behind
+it, so that tools that skip when it exists ask again (docs/tools.md).
 
 \b
 --json prints one object; its "code" is one of 'icefloe enrollment problems'."""
@@ -255,6 +257,7 @@ def request(
         float | None,
         typer.Option(
             min=0,
+            envvar=WAIT_VARIABLE,
             help="Seconds to go on while it is pending [60 with a ticket, else 0].",
         ),
     ] = None,
@@ -263,7 +266,8 @@ def request(
     """Ask a parent for this node's certificate.
 
     The certificate in --cert is the request. It is asked for again, with the same key,
-    until there is an answer. A refusal changes no file.
+    until there is an answer. A failure changes no file but the request's name; the
+    same command takes it up again.
     """
     given = invocation(ctx)
     output = given.output.for_one_result(alone=as_json)
@@ -291,12 +295,15 @@ def _request(
     enrollment: Enrollment, setting: Setting, output: Output
 ) -> tuple[int, dict[str, object]]:
     """Enroll, tell of it, and return the exit code and the facts."""
-    journal = own_journal(enrollment.files, setting)
-    enrollment = replace(enrollment, journal=journal)
-    cn = load_files(enrollment.files).node_name
+    enrollment, cn = begin_request(enrollment, setting)
     teller = EnrollmentTeller(output, cn, ticket_given=bool(enrollment.ticket))
-    outcome = enroll_files(enrollment, setting, progress=teller.progress)
-    return _conclude(teller, outcome, enrollment, setting), outcome_facts(outcome)
+    requested = request_certificate(enrollment, setting, progress=teller.progress)
+    outcome, aside = requested.outcome, requested.set_aside
+    facts = {
+        **outcome_facts(outcome),
+        "set_aside": None if aside is None else str(aside),
+    }
+    return _conclude(teller, outcome, enrollment, setting), facts
 
 
 def _parent(text: str, port: int) -> Parent:

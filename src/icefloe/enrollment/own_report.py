@@ -169,7 +169,10 @@ class OwnReport:
                 code=Code.CERTIFICATE_EXPIRED,
                 detail=text,
             )
-        if not self._is_connected:
+        # An Icinga 2 ends the connection after each answer: what it said stands until
+        # it is dialled in vain.
+        stands = self.heard is not None and self.heard.state in _ANSWERS
+        if not (self._is_connected or stands):
             return _unreachable(base, self.heard)
         if self.heard is None:
             return replace(base, state="pending", code=Code.PENDING)
@@ -238,6 +241,7 @@ class OwnReport:
         )
 
 
+_ANSWERS: Final = frozenset({"pending", "refused"})
 _REMEDY: Final = "see 'icefloe enrollment status'"
 _REMEDY_SIGNER: Final = "renew it: pki new-cert --csr, pki sign-csr"
 

@@ -179,6 +179,7 @@ def install_files(
             )
     if files.ticket is not None:
         remove_file(files.ticket)
+    remove_file(files.unsigned)
     return load_files(files, node_name=node_name)
 
 

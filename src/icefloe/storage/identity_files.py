@@ -9,6 +9,7 @@ Nothing is changed here; `identity` installs, `switching` switches in whole.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -26,6 +27,7 @@ from icefloe.storage.keys import decode_private_key
 __all__ = [
     "CERTIFICATE_MODE",
     "TICKET_MODE",
+    "UNSIGNED_SUFFIX",
     "IdentityFiles",
     "IdentityProblem",
     "NodeIdentity",
@@ -39,6 +41,7 @@ __all__ = [
 
 CERTIFICATE_MODE: Final = 0o644
 TICKET_MODE: Final = 0o600
+UNSIGNED_SUFFIX: Final = ".unsigned"
 
 _SET_UP: Final = "make one with 'icefloe node setup' or 'icefloe pki new-cert'"
 
@@ -87,6 +90,11 @@ class IdentityFiles:
             ca=certs_dir / "ca.crt",
             ticket=certs_dir / "ticket",
         )
+
+    @property
+    def unsigned(self) -> Path:
+        """Where a request that got no certificate is set aside (`set_aside`)."""
+        return self.certificate.with_name(self.certificate.name + UNSIGNED_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +151,8 @@ def load_files(files: IdentityFiles, *, node_name: str | None = None) -> NodeIde
     """Load an identity from any places.
 
     Args:
-        files: Where its parts are.
+        files: Where its parts are.  Without a certificate, the request for this key
+            that was set aside stands for it.
         node_name: What the certificate has to be for; None takes any name.
 
     Raises:
@@ -151,7 +160,7 @@ def load_files(files: IdentityFiles, *, node_name: str | None = None) -> NodeIde
         FileProblem: The operating system objects.
     """
     key_pem, key = key_in(files.key)
-    certificate_pem = _read_required(files.certificate, what="certificate")
+    certificate_pem = _own_certificate(files, key)
     certificate = certificate_in(files.certificate, certificate_pem)
     if key_id(key.public_key()) != key_id(certificate):
         raise IdentityProblem(
@@ -190,6 +199,21 @@ def load_trust_anchor(files: IdentityFiles) -> TrustAnchor | None:
 
 
 # --- Parts ----------------------------------------------------------------------------
+
+
+def _own_certificate(files: IdentityFiles, key: PrivateKey) -> bytes:
+    """Read the certificate; where there is none, the request that was set aside.
+
+    It is out of the way of tools, and still what this node asks with.
+    """
+    if (content := read_file_if_there(files.certificate)) is not None:
+        return content
+    aside = read_file_if_there(files.unsigned)
+    if aside is not None:
+        with suppress(CertificateInvalid):
+            if key_id(load_pem(aside)) == key_id(key.public_key()):
+                return aside
+    return _read_required(files.certificate, what="certificate")
 
 
 def _read_required(path: Path, *, what: str) -> bytes:

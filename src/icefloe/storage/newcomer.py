@@ -51,6 +51,7 @@ from icefloe.storage.keys import (
 )
 from icefloe.storage.narrator import Narrator
 from icefloe.storage.replacing import replace_together
+from icefloe.storage.set_aside import take_up
 
 __all__ = ["make_request_certificate", "prepare_newcomer", "put", "reuse_or_make_key"]
 
@@ -88,6 +89,7 @@ def prepare_newcomer(
     key = reuse_or_make_key(
         files.key, key_type=key_type, at=at, owner=owner, narrator=narrator
     )
+    take_up(files, cn=cn, at=at)
     present = _certificate_in(files.certificate)
     if present is None or not _serves(files, present, key, cn=cn, at=at):
         certificate = make_request_certificate(cn, key, entropy=entropy, at=at)

@@ -3,6 +3,10 @@
 protocol: both commands overwrite what is there.  Tools count on it, and a key that is
 overwritten by mistake is a lost identity; so what was there is kept beside, under a
 name with the time.
+
+One thing is not made anew: a request that was set aside because nobody answered it
+(`storage.set_aside`).  A tool that begins again asks with the same key, which is the
+same request for every node on the way.
 """
 
 from __future__ import annotations
@@ -20,17 +24,20 @@ from icefloe.pki.names import check_common_name
 from icefloe.pki.profiles import csr
 from icefloe.pki.requests import check_signing_request
 from icefloe.storage.authority import load_authority
-from icefloe.storage.files import read_file
+from icefloe.storage.files import FileProblem, read_file
 from icefloe.storage.identity import CERTIFICATE_MODE, IdentityFiles
 from icefloe.storage.keys import (
     KEY_FILE_MODE,
     KeyType,
     encode_private_key,
     generate_key,
+    key_type_of,
+    read_private_key,
 )
 from icefloe.storage.ledger import SQLiteLedger
 from icefloe.storage.newcomer import make_request_certificate
 from icefloe.storage.replacing import replace_all, replace_together
+from icefloe.storage.set_aside import take_up
 from icefloe.storage.switching import IdentityJournal, Phase
 
 __all__ = ["NewCertificate", "make_files", "sign_request_file"]
@@ -66,8 +73,10 @@ def make_files(wanted: NewCertificate, setting: Setting) -> None:
             are both the old ones, or `IdentityJournal.recover` makes both new.
     """
     check_common_name(wanted.cn)
-    key = generate_key(wanted.key_type)
     at = setting.clock.now().wall
+    if _take_up(wanted, setting):
+        return
+    key = generate_key(wanted.key_type)
     changes = [(wanted.key, encode_private_key(key), KEY_FILE_MODE)]
     _tell(setting, "private key", wanted.key)
     if wanted.certificate is not None:
@@ -104,6 +113,40 @@ def make_files(wanted: NewCertificate, setting: Setting) -> None:
         )
         changes = changes[2:]
     replace_all(changes, owner=setting.owner, at=at)
+
+
+def _take_up(wanted: NewCertificate, setting: Setting) -> bool:
+    """Go on with the request that was set aside, if it is what is wanted."""
+    if wanted.certificate is None:
+        return False
+    files = IdentityFiles(
+        key=wanted.key,
+        certificate=wanted.certificate,
+        ca=wanted.certificate.with_name("ca.crt"),
+        ticket=None,
+    )
+    if not files.unsigned.exists():
+        return False
+    try:
+        key = read_private_key(wanted.key)
+    except FileProblem:
+        return False  # a new one takes its place, as ever
+    at = setting.clock.now().wall
+    if key_type_of(key) is not wanted.key_type or not take_up(
+        files, cn=wanted.cn, at=at
+    ):
+        return False
+    setting.narrator.information(
+        f"Using the private key in '{wanted.key}': the request in '{files.unsigned}' "
+        "is taken up again. For a new key remove that file first."
+    )
+    _tell(setting, "X509 certificate", wanted.certificate)
+    if wanted.csr is not None:
+        _tell(setting, "certificate signing request", wanted.csr)
+        pem = csr(wanted.cn, key).public_bytes(Encoding.PEM)
+        contents = [(wanted.csr, pem)]
+        replace_together(contents, mode=CERTIFICATE_MODE, owner=setting.owner, at=at)
+    return True
 
 
 def sign_request_file(request: Path, certificate: Path, setting: Setting) -> None:
