@@ -25,6 +25,7 @@ DOCUMENTS = (
     "docs/checks.md",
     "docs/differences.md",
     "docs/first-node.md",
+    "docs/fleet.md",
     "docs/glossary.md",
     "docs/install.md",
     "docs/limits.md",
@@ -33,6 +34,7 @@ DOCUMENTS = (
     "docs/security.md",
     "docs/simulator.md",
     "docs/testing.md",
+    "docs/tools.md",
 )
 TEXT_SUFFIXES = {".md", ".py", ".toml", ".txt", ".in", ".sh", ".conf", ".json", ""}
 LINK = re.compile(r"\[[^\]]*\]\((?!https?:|mailto:|#)([^)#\s]+)")
