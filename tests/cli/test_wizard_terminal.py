@@ -280,6 +280,7 @@ def test_ctrl_c_after_a_refusal_leaves_the_key_and_the_next_run_goes_on_with_it(
     key = node.directories.node_key(NAME)
     assert f"written {key}" in told
     assert "goes on with the same key" in told
+    assert node.directories.node_key(NAME).exists()
     assert not node.directories.zones_conf.exists()
     content = key.read_bytes()
     with node.wizard() as terminal:
@@ -301,12 +302,16 @@ def test_ctrl_c_while_a_parent_is_asked_leaves_the_key_alone(
         to_the_summary(terminal, node, ticket=node.ticket(NAME))
         master.send(signal.SIGSTOP)
         try:
-            terminal.enter().expect("is being asked; Ctrl-C stops").press("C-c")
+            terminal.enter().expect("is being asked; Ctrl-C stops")
+            # Only now are there a key and a request; before, nothing was changed.
+            asked = f"asks {stage.satellite.host}:{stage.satellite.port}"
+            terminal.expect(asked).press("C-c")
             assert terminal.expect_end() == 130
         finally:
             master.send(signal.SIGCONT)
         told = squeezed(terminal.everything())
     assert "goes on with the same key" in told
+    assert node.directories.node_key(NAME).exists()
     assert not node.directories.zones_conf.exists()
     assert not node.is_signed(NAME)
 

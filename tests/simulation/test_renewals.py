@@ -38,7 +38,7 @@ from tests.enrollment.playbook import (
 )
 
 # Whole histories, with the coverage measured, on a machine that is busy with others.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 AGENTS = 1_000
 LIFE = 397 * DAY
