@@ -90,6 +90,22 @@ def test_every_command_explains_itself_with_an_example(
             assert parameter.help, f"{words} {parameter.name}"
 
 
+@pytest.mark.parametrize("name", sorted(cli_app.GROUPS))
+def test_no_help_steers_a_terminal(name: str) -> None:
+    """A mark for Click that does not begin a paragraph is printed as it is."""
+    module = importlib.import_module(cli_app.GROUPS[name].module)
+    command = typer.main.get_command(module.app)
+    waiting = [(name, command, click.Context(command, info_name=name))]
+    for words, each, context in waiting:
+        text = each.get_help(context)
+        assert re.search(r"[\x00-\x09\x0b-\x1f\x7f]", text) is None, words
+        if isinstance(each, click.Group):
+            waiting += [
+                (f"{words} {sub}", found, click.Context(found, context, sub))
+                for sub, found in each.commands.items()
+            ]
+
+
 def test_the_global_options_are_in_the_help_once(icefloe: Command) -> None:
     assert "--config-dir" in icefloe.bare("--help").out
     assert "--config-dir" not in icefloe.bare("pki", "ticket", "--help").out

@@ -29,17 +29,21 @@ Examples:
   icefloe daemon --validate        # exit code 0: it would start
   icefloe daemon                   # in the foreground, logs on standard error
   icefloe daemon --log-format json
+
 \b
 SIGTERM (or SIGINT) ends it in order: who waits gets an answer, the certificate if it
 comes in time, else "pending" (the request is kept and goes on after the restart). It
 takes a moment, 21 s at most; a second signal hurries it. Exit code 0.
+
 \b
 SIGHUP reads configuration, certificates, CA file, CRL, ticket salt and CA key again.
 Members that still stand stay connected. What is wrong with the files is logged with
 file and line and leaves everything as it was. bind_host, bind_port and NodeName need
 a restart.
+
 \b
 What strangers may take: const IcefloeLimits in constants.conf (docs/limits.md).
+
 \b
 Under systemd: Type=notify-reload; TimeoutStopSec=30 or more."""
 )

@@ -38,6 +38,7 @@ app = typer.Typer(
 Examples:
   icefloe enrollment status
   icefloe enrollment status --json    # for programs
+
 \b
 Exit codes:
   0  all is well
@@ -68,6 +69,7 @@ def status(ctx: typer.Context, *, as_json: AsJSON = False) -> None:
 Examples:
   icefloe enrollment explain web1.example.org
   icefloe --data-dir /var/lib/icefloe-gateway enrollment explain web1
+
 \b
 Run it on the node that the requester's "hop" names, or on any node on the way.
 The exit code is 1 when no request for this name ever came here."""

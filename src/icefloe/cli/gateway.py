@@ -26,6 +26,7 @@ from icefloe.node.gateway.options import (
 EPILOG: Final = """\b
 Beside the satellite sat1 (copy its /var/lib/icinga2/certs/ca.crt first):
   icefloe gateway --upstream sat1,5665 --listen 0.0.0.0,5666 --ca ca.crt
+
 \b
 On a new agent, with what is there already:
   icinga2 pki save-cert --host sat1 --port 5666 --trustedcert parent.crt

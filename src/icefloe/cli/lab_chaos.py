@@ -42,6 +42,7 @@ Troubles:
   break    resets every connection         noise      cuts, stalls, throttles by chance
   clock    the wall clock steps (needs libfaketime)
   disk     the file system is full (needs root)
+
 \b
 Examples:
   icefloe lab chaos --trouble kill --blows 200   # 200 x kill -9 under load

@@ -36,6 +36,7 @@ Faults are written KIND[:up|:down][@BYTE][=AMOUNT]; up is from the client to the
   delay:up=0.2      hold every piece back for 0.2 s
   throttle=2000     2000 bytes a second at most
   refuse            take no connection at all
+
 \b
 Examples:
   icefloe lab proxy --listen 127.0.0.1,5666 --to master1 --fault cut:down@3000

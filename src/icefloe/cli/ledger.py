@@ -36,6 +36,7 @@ app = typer.Typer(
 Examples:
   icefloe ledger status
   icefloe ledger status --json    # for programs
+
 \b
 The exit code is 0 when the ledger is whole and this release can use it, else 1."""
 )
@@ -64,6 +65,7 @@ def status(
     epilog="""\b
 Example:
   icefloe ledger copy /var/backups/icefloe-ledger.sqlite
+
 \b
 The copy holds secrets: tickets of requests that nobody has decided about yet."""
 )
@@ -90,6 +92,7 @@ Example, back to the release before an upgrade:
   (stop the daemon)
   icefloe ledger status        # shows the copies
   icefloe ledger restore /var/lib/icinga2/icefloe/ledger.sqlite.v1.20261122T182339Z
+
 \b
 Then install the older release and start it."""
 )

@@ -64,6 +64,7 @@ An agent below the satellite sat1, which it connects to:
   icefloe node setup --cn web1 --zone web1 --parent_zone dmz \\
     --endpoint sat1,sat1.example.org --parent_host sat1.example.org \\
     --trustedcert sat1.crt --ticket-file ticket
+
 \b
 The same from a file, looked at before anything is done, and then done:
   cat > setup.toml <<END
@@ -79,17 +80,21 @@ The same from a file, looked at before anything is done, and then done:
   END
   icefloe node setup --file setup.toml --dry-run
   icefloe node setup --file setup.toml
+
 \b
 A satellite below the masters, of which one may be down:
   icefloe node setup --cn sat1 --zone dmz --endpoint m1,m1 --endpoint m2,m2 \\
     --parent_host m1 --parent_host m2 --trustedcert m1.crt --trustedcert m2.crt
+
 \b
 A master with a CA:
   icefloe node setup --master --cn master1
+
 \b
 Each answer is an option, a variable (ICEFLOE_PARENT_HOST, or ICINGA_PARENT_HOST as the
 official Icinga container names it), or a key of the file (parent_host): the option goes
 before the variable, the variable before the file. --dry-run shows which one counts.
+
 \b
 What happens, in this order: the answers and the rights on every file are checked; a
 node that is as it is asked to be is left alone ("Nothing to do", nobody is asked); the
@@ -97,6 +102,7 @@ new configuration is written beside the old one; the key is made, or kept; the p
 are asked; what is there is kept as a backup; everything is put in place. After a
 refusal there is a key, and nothing else has changed. Run the command again after any
 failure: it goes on with the same key. To go back: icefloe node restore.
+
 \b
 Exit codes: 0 when the node is as asked, the request is pending, or there was nothing to
 do; with --dry-run also when there would be (--json has "changed"). 1 for any failure,

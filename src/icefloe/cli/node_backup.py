@@ -42,6 +42,7 @@ def register(app: typer.Typer) -> None:
 _BACKUP_EXAMPLE: Final = f"""\b
 Example:
   icefloe node backup --note "before the move"
+
 \b
 It lies in the data directory, holds the key, and is for the daemon's user alone.
 The latest {BACKUPS_MAX} are kept; the set-up commands take one before they change
@@ -56,6 +57,7 @@ _RESTORE_EXAMPLE: Final = """\b
 Examples:
   icefloe node restore latest
   icefloe node restore 20261122T182339Z-1
+
 \b
 What is there now becomes a backup first, so that this can be undone; 'latest' never means
 such a backup. Interrupted, it is finished by the same command."""

@@ -162,6 +162,7 @@ def new_cert(
     epilog="""\b
 Example:
   icefloe pki save-cert --host sat1 --trustedcert trusted-parent.crt
+
 \b
 Compare the fingerprint with what the parent itself shows:
   icefloe pki verify --cert /var/lib/icinga2/certs/sat1.crt"""
@@ -224,8 +225,10 @@ Examples:
   icefloe pki request --host sat1 --key web1.key --cert web1.crt \\
     --ca ca.crt --trustedcert trusted-parent.crt --ticket-file ticket
   ICEFLOE_TICKET=... icefloe pki request --host sat1 --host sat2 ... --wait 300
+
 \b
 Exit code 0: signed, or pending (the certificate is then still self-signed).
+
 \b
 --json prints one object; its "code" is one of 'icefloe enrollment problems'."""
 )

@@ -27,12 +27,15 @@ __all__ = ["EPILOG", "wizard"]
 EPILOG = """\b
 Example:
   icefloe node wizard
+
 \b
 Nothing is changed before you have seen a summary and said yes. Ctrl-C ends it at any
 time (exit code 130) and says what is there; run again, it goes on with the same key.
+
 \b
 Where standard input is no terminal, answers are read line by line in the order of
 Icinga's wizard; an empty line, or none, takes the default. No summary is confirmed.
+
 \b
 The same without questions: icefloe node setup --help. A guide with a whole run:
 docs/first-node.md."""
