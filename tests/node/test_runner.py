@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
@@ -222,6 +224,26 @@ async def test_a_checkpoint_that_fails_is_said_once(
         await until(lambda: len(orders.logged(said)) > 2, "tried again")
         levels = [log.level for log in orders.logged(said)]
         assert levels[:3] == [cmd.Level.ERROR, cmd.Level.DEBUG, cmd.Level.DEBUG]
+
+
+@in_loop
+async def test_a_checkpoint_that_fails_while_the_node_stops_is_nobodys_surprise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`in_loop` fails it for an exception that only the loop's handler hears of."""
+    monkeypatch.setattr(module, "MAINTAIN_SECONDS", 0.0)
+    monkeypatch.setattr(module, "LEDGER_WATCH_SECONDS", 0.001)
+    at_work, may_fail = threading.Event(), threading.Event()
+
+    def maintain() -> None:
+        at_work.set()
+        may_fail.wait(5)
+        raise LedgerUnavailableError("disk full")
+
+    async with running(Core(), Ledger(), lambda _command: None, maintain):
+        await until(at_work.is_set, "at work")
+        asyncio.get_running_loop().call_later(0.05, may_fail.set)
+    gc.collect()
 
 
 @in_loop

@@ -238,7 +238,12 @@ class NodeUnderTest(ABC):
 
     @property
     def is_signed(self) -> bool:
-        """Whether that certificate is one of a CA, no longer self-signed."""
+        """Whether that certificate is one of a CA, no longer self-signed.
+
+        There is none after a refusal: Icefloe sets its request aside (docs/tools.md).
+        """
+        if not self.certificate_path.exists():
+            return False
         certificate = self.certificate
         return certificate.issuer != certificate.subject
 

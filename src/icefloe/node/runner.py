@@ -310,10 +310,15 @@ def _fulfil(proofs: Sequence[asyncio.Future[None]]) -> None:
 
 
 async def _uninterrupted(future: asyncio.Future[_T]) -> _T:
-    """Wait for a future to the end; a cancellation takes effect afterwards."""
+    """Wait for a future to the end; a cancellation takes effect afterwards.
+
+    What the work came to after a cancellation, a failure too, is of no use to anybody.
+    """
     try:
         return await asyncio.shield(future)
     except asyncio.CancelledError:
         if not future.done():
             await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # looked at, or asyncio complains that nobody did
         raise
