@@ -10,6 +10,7 @@ import pytest
 from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
 
+from icefloe.cli.check_plugin import CANNOT_CHECK
 from icefloe.pki.certificates import fingerprint
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import encode_private_key, generate_key
@@ -97,6 +98,11 @@ def test_what_cannot_be_checked_is_no_traceback(
     assert done.code in {2, 3}, done.text
     assert said in done.out
     assert len(done.out.splitlines()) == 1
+
+
+def test_what_cannot_be_checked_has_a_kind_of_its_own(icefloe: Command) -> None:
+    done = icefloe("check", "requests", "-c", "5:1", "--json")
+    assert msgspec.json.decode(done.out)["kind"] == CANNOT_CHECK
 
 
 @pytest.mark.parametrize("words", [["enrollment"], ["requests", "--no-such-option"]])
