@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -298,6 +299,32 @@ def test_the_guide_uses_options_and_variables_that_exist(part: Part) -> None:
     found = set(variables_in(blocks)) | set(re.findall(r"`(icefloe_\w+)[`:]", guide))
     assert len(found) > len(groups)
     assert found - groups - set(MODULES) <= known
+
+
+def test_the_unit_is_made_for_the_user_whom_the_files_belong_to(
+    controller: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("icefloe", "systemd-sysusers", "systemd-tmpfiles"):
+        program = programs / name
+        words = f"{name} for $ICINGA2_USER:$ICINGA2_GROUP"
+        program.write_text(f'#!/bin/sh\necho "{words}" >> {tmp_path}/said\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    controller.hosts({"all": {"web1": {}}})
+    role = {"name": "icefloe.icefloe.icefloe", "tasks_from": "units.yml"}
+    variables = {
+        "icefloe_executable": str(programs / "icefloe"),
+        "icefloe_service": False,
+        "icefloe_user": "nagios",
+        "icefloe_group": "nogroup",
+    }
+    task = {"ansible.builtin.include_role": role, "vars": variables}
+    run = controller.run(controller.playbook("units", [task]))
+    assert run.code == 0, run.output
+    said = (tmp_path / "said").read_text().splitlines()
+    assert said[0] == "icefloe for nagios:nogroup"
 
 
 def test_nobody_has_to_retry_in_a_playbook() -> None:

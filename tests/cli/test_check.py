@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
 
+from icefloe.cli.check_plugin import CANNOT_CHECK
 from icefloe.pki.certificates import fingerprint
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import encode_private_key, generate_key
@@ -99,6 +101,11 @@ def test_what_cannot_be_checked_is_no_traceback(
     assert len(done.out.splitlines()) == 1
 
 
+def test_what_cannot_be_checked_has_a_kind_of_its_own(icefloe: Command) -> None:
+    done = icefloe("check", "requests", "-c", "5:1", "--json")
+    assert msgspec.json.decode(done.out)["kind"] == CANNOT_CHECK
+
+
 @pytest.mark.parametrize("words", [["enrollment"], ["requests", "--no-such-option"]])
 def test_a_wrong_option_is_unknown_to_icinga(
     icefloe: Command, words: list[str]
@@ -165,7 +172,8 @@ def test_options_in_the_definitions_are_options_of_the_plugins(
     text = icefloe.ok("check", "definitions")
     for part in text.split("object CheckCommand")[1:]:
         plugin = part.split('"')[1].removeprefix("icefloe-")
-        known = icefloe.ok("check", plugin, "--help") + "--data-dir"
+        told = icefloe.ok("check", plugin, "--help").partition("\nOptions:\n")[2]
+        known = {"--data-dir", *re.findall(r"(?<![\w-])--?[a-z][a-z-]*", told)}
         options = [word for word in part.split('"') if word.startswith("-")]
         assert options
         assert [word for word in options if word not in known] == []

@@ -304,6 +304,20 @@ def test_a_given_ca_is_put_in_place_and_makes_a_pin_unnecessary(
     assert "Nothing to do" in again.out
 
 
+def test_who_gave_the_ca_is_not_told_to_copy_it(icefloe: Command) -> None:
+    """The parent connects to this node, so nobody is asked now."""
+    without = icefloe(*AGENT)
+    assert f"Copy the CA's certificate to '{icefloe.directories.trusted_ca}'" in (
+        without.out
+    )
+    ca = icefloe.path("given.crt")
+    ca.write_bytes(pem(Authority().certificate))
+    done = icefloe(*AGENT, "--cacert", ca)
+    assert done.code == 0
+    assert "Nobody was asked for a certificate. Start the daemon" in done.out
+    assert "Copy the CA's certificate" not in done.out
+
+
 def test_another_ca_than_the_trusted_one_is_refused(icefloe: Command) -> None:
     with fake_parent(signs_for_a_year) as parent:
         set_up(icefloe, parent)

@@ -18,6 +18,7 @@ from icefloe.node.service_units import (
 UNIT = PurePosixPath("/etc/systemd/system/icefloe.service")
 GATEWAY_UNIT = PurePosixPath("/etc/systemd/system/icefloe-gateway.service")
 PROGRAM = ("--program", "/usr/bin/icefloe")
+INSTALL = ("service", "install", *PROGRAM, "--user", "nobody")
 
 
 def test_show_prints_what_install_would_write_and_writes_nothing(
@@ -35,15 +36,7 @@ def test_show_prints_what_install_would_write_and_writes_nothing(
 def test_install_writes_tells_what_to_run_and_has_nothing_to_do_the_second_time(
     icefloe: Command, tmp_path: Path
 ) -> None:
-    words = (
-        "service",
-        "install",
-        *PROGRAM,
-        "--user",
-        "nobody",
-        "--root",
-        str(tmp_path),
-    )
+    words = (*INSTALL, "--root", str(tmp_path))
     done = icefloe(*words)
     assert done.code == 0
     assert "systemctl enable --now icefloe" in done.out
@@ -59,15 +52,7 @@ def test_install_writes_tells_what_to_run_and_has_nothing_to_do_the_second_time(
 def test_install_gives_the_ca_to_a_signer_and_takes_it_away_again(
     icefloe: Command, tmp_path: Path
 ) -> None:
-    words = (
-        "service",
-        "install",
-        *PROGRAM,
-        "--user",
-        "nobody",
-        "--root",
-        str(tmp_path),
-    )
+    words = (*INSTALL, "--root", str(tmp_path))
     drop_in = tmp_path / SIGNER_DROP_IN.relative_to("/")
     icefloe.directories.ca_dir.mkdir()
     icefloe(*words)

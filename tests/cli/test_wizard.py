@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.cli.command import Command, Done
+from tests.node.tls.material import Authority, pem
 
 from icefloe.config.loading import load
 from icefloe.lab.stage import free_ports
@@ -68,19 +69,36 @@ def test_files_that_are_written_are_told_only_when_asked_for(
     assert "information/" in feed(icefloe, monkeypatch, *again, verbose=True).text
 
 
+CONNECTED_TO = ("y", "web1", "sat1", "n", "n", "127.0.0.1")
+"""Answers of an agent that its parent connects to, up to its address; then the port."""
+
+
 def test_an_agent_that_the_parent_connects_to_is_told_to_copy_the_ca(
     icefloe: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port = str(free_ports(1)[0])
-    done = feed(
-        *(icefloe, monkeypatch, "y", "web1", "sat1", "n", "n"),
-        *("127.0.0.1", port, "n", "n", "", "dmz", "n", "y"),
-    )
+    answers = (*CONNECTED_TO, port, "n", "n", "", "dmz", "n", "y")
+    done = feed(icefloe, monkeypatch, *answers)
     assert done.code == 0, done.text
+    assert "Copy the CA's certificate" in done.out
     assert str(icefloe.directories.trusted_ca) in done.out
     assert 'object Endpoint "web1" { }' in done.out
     where = icefloe.directories
     assert load(where.config_dir, where.data_dir).zones.parent_zone is not None
+
+
+def test_an_agent_that_has_the_ca_is_not_told_to_copy_it(
+    icefloe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ca = icefloe.directories.trusted_ca
+    ca.parent.mkdir(parents=True)
+    ca.write_bytes(pem(Authority().certificate))
+    port = str(free_ports(1)[0])
+    answers = (*CONNECTED_TO, port, "n", "n", "", "dmz", "n", "y")
+    done = feed(icefloe, monkeypatch, *answers)
+    assert done.code == 0, done.text
+    assert "What happens next" in done.out
+    assert "Copy the CA's certificate" not in done.out
 
 
 @pytest.mark.parametrize(

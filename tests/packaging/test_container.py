@@ -236,6 +236,11 @@ def test_a_node_that_is_set_up_goes_on_when_what_is_asked_now_cannot_be_done(
     daemon = container.up(ICEFLOE_WAIT="soon")
     assert "goes on as it was set up before" in container.log
     container.down(daemon)
+    # The ticket was a secret of the first start alone.
+    daemon = container.up(ICINGA_TICKET_FILE="/no/such/secret")
+    assert "cannot be read here" in container.log
+    assert "goes on as it was set up before" in container.log
+    container.down(daemon)
 
 
 @pytest.mark.parametrize(
@@ -252,6 +257,14 @@ def test_a_secret_that_cannot_be_had_ends_the_start_before_anything_is_made(
     assert container.run(**variables) == 1
     assert said in container.log
     assert not (container.root / "data").exists()
+
+
+def test_a_gateway_whose_secret_cannot_be_had_does_not_start(
+    container: Container,
+) -> None:
+    words = ("gateway", "--upstream", "127.0.0.1,1")
+    assert container.run(*words, ICEFLOE_TICKET_FILE="/no/such/secret") == 1
+    assert "cannot be read here" in container.log
 
 
 def test_without_a_node_and_without_variables_the_start_says_what_is_missing(

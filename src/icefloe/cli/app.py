@@ -5,10 +5,11 @@ when it is called, so that `icefloe --version` and the help stay quick: TLS and
 certificates alone take a quarter of a second to import.
 
 Every command also takes the global options (see `invocation`).  Exit codes are
-Icinga's: 0 for success, 1 for any failure, a wrong option included; 2 only from
-`pki verify`, whose codes are those of a check plugin, and for wrong options of
-`lab simulate` and `fleet`, whose 1 is an answer: a promise was broken, something is to
-be mended; 130 for what was interrupted.
+Icinga's: 0 for success, 1 for any failure, a wrong option included; 130 for what was
+interrupted.  Others come only from commands whose code is an answer: `pki verify` and
+`check` have those of a check plugin; `enrollment status` tells how the node stands; for
+`lab simulate` and `fleet` 1 means that a promise was broken, or that something is to be
+mended, and 2 that nothing can be said, as after a wrong option.
 """
 
 from __future__ import annotations

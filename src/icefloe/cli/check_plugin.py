@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 import typer
@@ -15,6 +15,7 @@ from icefloe.errors import IcefloeError
 from icefloe.node.checks.plugin import Outcome, PluginState
 
 __all__ = [
+    "CANNOT_CHECK",
     "PluginCommand",
     "PluginJSON",
     "VerboseOption",
@@ -29,6 +30,10 @@ VerboseOption: TypeAlias = Annotated[
 PluginJSON: TypeAlias = Annotated[
     bool, typer.Option("--json", help="One JSON value instead; same exit code.")
 ]
+
+
+CANNOT_CHECK: Final = "cannot-check"
+"""The kind of outcome when a plugin could not look."""
 
 
 class PluginCommand(TyperCommand):
@@ -76,6 +81,6 @@ def unknown_for_errors(
     else:
         return
     outcome = Outcome(
-        name=name, state=PluginState.UNKNOWN, kind="cannot-check", text=problem
+        name=name, state=PluginState.UNKNOWN, kind=CANNOT_CHECK, text=problem
     )
     finish(outcome, output, as_json=as_json)

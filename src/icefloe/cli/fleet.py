@@ -165,7 +165,10 @@ Exit codes:
   0    no advisory concerns what was seen
   1    some do, or may
   2    nothing can be said: wrong options, an unreadable file, no version told
-  130  interrupted; what was heard by then is told""",
+  130  interrupted; what was heard by then is told
+
+\b
+docs/fleet.md says what is asked of a node, and why the order is this one.""",
 )
 def advisories(
     ctx: typer.Context,

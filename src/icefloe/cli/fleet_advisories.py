@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from icefloe.cli.fleet_options import EXIT_FOUND, EXIT_OK, EXIT_UNKNOWN
+from icefloe.cli.fleet_tables import PLAIN_WIDTH
 from icefloe.cli.output import Output
 from icefloe.cli.page import Page
 from icefloe.node.acceptance import tidy
@@ -43,7 +44,6 @@ __all__ = [
     "show_list",
 ]
 
-PLAIN_WIDTH: Final = 110
 _GROUP: Final = "group:"
 _COLORS: Final = {
     Severity.CRITICAL: "red",

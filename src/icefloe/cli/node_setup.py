@@ -219,10 +219,13 @@ def _tell_unasked(output: Output, report: AgentReport, setting: Setting) -> None
         output.information(f"{report.changes.identity.detail}.")
         output.information("Done. Now (re)start the daemon.")
         return
+    step = "Start the daemon"
+    if report.identity.ca_pem is None:
+        path = setting.directories.trusted_ca
+        step = f"Copy the CA's certificate to '{path}' and start the daemon"
     output.information(
-        f"Nobody was asked for a certificate. Copy the CA's certificate to "
-        f"'{setting.directories.trusted_ca}' and start the daemon: it asks the parent "
-        "that it is connected with."
+        f"Nobody was asked for a certificate. {step}: it asks the parent that it is "
+        "connected with."
     )
 
 

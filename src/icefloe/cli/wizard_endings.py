@@ -86,11 +86,9 @@ def tell_agent_next(
         return
     screen.heading("What happens next")
     steps = []
-    if not wanted.parents:
-        steps.append(
-            "Copy the CA's certificate (ca.crt) from a parent to "
-            f"'{setting.directories.trusted_ca}'."
-        )
+    ca = setting.directories.trusted_ca
+    if not wanted.parents and not ca.is_file():
+        steps.append(f"Copy the CA's certificate (ca.crt) from a parent to '{ca}'.")
     steps.append("Start the daemon: icefloe daemon (or restart its service).")
     if wanted.parents and ending is Ending.DONE:
         steps.append("It connects to its parent and shows the new certificate.")

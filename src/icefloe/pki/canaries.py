@@ -2,7 +2,7 @@
 
 `icefloe check enrollment` enrolls one through a real path, every hour perhaps, and
 throws its key away.  What it leaves behind is to be little and harmless, so the prefix
-of its name is reserved, and every Icefloe node knows four rules for it:
+of its name is kept for canaries, and every Icefloe node knows four rules for it:
 
 * a signer lets its certificate live for `CANARY_LIFETIME` only, and renews none;
 * signer and relay forget its request that long after it was last touched: by then the
@@ -32,7 +32,7 @@ keeps its request: time to look at what went wrong."""
 
 
 def is_canary(cn: str) -> bool:
-    """Say whether a name is reserved for canaries."""
+    """Say whether a name is one of those kept for canaries."""
     return cn.startswith(CANARY_PREFIX)
 
 

@@ -220,6 +220,7 @@ CA = Authority()
 KEY = generate_key()
 LEAF = CA.issue("sat1", KEY)
 PATH = Path("/var/lib/icinga2/certs/sat1.crt")
+BEGINS = LEAF.not_valid_before_utc.timestamp()
 ENDS = LEAF.not_valid_after_utc.timestamp()
 DAY = 86_400.0
 NOT_LONG_AGO = ENDS - 390 * DAY
@@ -249,13 +250,13 @@ def anchor(authority: Authority = CA) -> TrustAnchor:
     return TrustAnchor.from_pem(authority.pem)
 
 
-def ending_anchor() -> TrustAnchor:
-    """Return the trust in an older certificate of the CA's key, that ends in 5 days."""
+def older_anchor(*, days: float) -> TrustAnchor:
+    """Return the trust in an older certificate of the CA's key, with its days left."""
     older = ca_certificate(
         CA.key,
         serial=2,
         not_before=WallTime(NOT_LONG_AGO - 900 * DAY),
-        not_after=WallTime(NOT_LONG_AGO + 5 * DAY),
+        not_after=WallTime(NOT_LONG_AGO + days * DAY),
     )
     return TrustAnchor.from_pem(to_pem(older))
 
@@ -296,9 +297,10 @@ SEEN_AT: dict[Kind, tuple[Seen, float]] = {
     Kind.NOT_SIGNED: (seen(unsigned("sat1", KEY)), NOT_LONG_AGO),
     Kind.WRONG_CA: (seen(trusted=anchor(Authority())), NOT_LONG_AGO),
     Kind.WRONG_NAME: (seen(name="sat2"), NOT_LONG_AGO),
+    Kind.NOT_YET_VALID: (seen(trusted=older_anchor(days=900)), BEGINS - DAY),
     Kind.EXPIRED: (seen(), ENDS + 1.5 * DAY),
     Kind.EXPIRES: (seen(), ENDS - 10 * DAY),
-    Kind.CA_EXPIRES: (seen(trusted=ending_anchor()), NOT_LONG_AGO),
+    Kind.CA_EXPIRES: (seen(trusted=older_anchor(days=5)), NOT_LONG_AGO),
 }
 
 

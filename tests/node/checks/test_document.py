@@ -9,6 +9,7 @@ import pytest
 from tests.node.checks import examples
 from tests.source_tree import ROOT
 
+from icefloe.cli.check_plugin import CANNOT_CHECK
 from icefloe.node.checks.canary_cap import HELD_BACK
 from icefloe.node.checks.canary_verdict import CanaryKind
 from icefloe.node.checks.certificate_check import CertificateKind
@@ -39,6 +40,10 @@ def test_each_state_has_its_line_in_the_document(name: str) -> None:
     said = outcome.line.partition(" | ")[0]
     assert DATE.sub("DATE", line) == DATE.sub("DATE", said)
     assert outcome.state.name in state.split(", ")
+
+
+def test_what_hinders_a_plugin_is_documented() -> None:
+    assert f"`{CANNOT_CHECK}`" in DOCUMENT
 
 
 def test_the_document_tells_of_no_state_that_is_none() -> None:

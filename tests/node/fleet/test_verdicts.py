@@ -194,9 +194,8 @@ def test_who_was_not_reached_keeps_the_cause(cause: Cause) -> None:
     assert cause.words
 
 
-def test_every_state_says_what_it_means_and_what_to_do() -> None:
+def test_every_state_says_what_to_do() -> None:
     for state in State:
-        assert state.meaning
         assert bool(state.next_step) is (state is not State.OK)
     assert [state.rank for state in State] == list(range(len(State)))
     assert {state for state in State if state.is_well} == {State.OK, State.UNJUDGED}

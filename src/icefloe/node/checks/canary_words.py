@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from icefloe.cluster.duties import format_version
 from icefloe.enrollment.problems import problem_of_result
 from icefloe.enrollment.requester import AskResult, Came
 from icefloe.node.acceptance import tidy
@@ -19,7 +20,6 @@ __all__ = [
     "parent_of",
     "performance_of",
     "signed_at",
-    "version_text",
     "words_of",
 ]
 
@@ -27,11 +27,6 @@ WORDS_MAX: Final = 300
 """Of a peer's words in one line."""
 
 _HOPS_SHOWN_MAX: Final = 32
-
-
-def version_text(version: int) -> str:
-    """Write a version as Icinga does: 21404 is 2.14.4."""
-    return f"{version // 10000}.{version // 100 % 100}.{version % 100}"
 
 
 def words_of(result: AskResult) -> str:
@@ -45,7 +40,7 @@ def parent_of(run: CanaryRun) -> str:
     if _is_icefloe(run):
         return f"{run.parent} (Icefloe)"
     version = _version(run)
-    known = f" {version_text(version)}" if version else ""
+    known = f" {format_version(version)}" if version else ""
     asked = any(each.steps.asked is not None for each in run.attempts)
     return f"{run.parent} (Icinga{known})" if asked else str(run.parent)
 
@@ -104,7 +99,7 @@ def facts_of(run: CanaryRun) -> dict[str, object]:
         "common_name": run.cn,
         "parent": str(run.parent),
         "parent_is_icefloe": _is_icefloe(run),
-        "parent_version": version_text(version) if version else None,
+        "parent_version": format_version(version) if version else None,
         "code": problem_of_result(last).code,
         "hop": hop_of(run),
         "seconds": round(run.seconds, 3),

@@ -65,6 +65,7 @@ class CertificateKind(enum.StrEnum):
     WRONG_CA = "wrong-ca"
     WRONG_NAME = "wrong-name"
     WRONG_KEY = "wrong-key"
+    NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "expired"
     EXPIRES = "expires"
     CA_EXPIRES = "ca-expires"
@@ -249,7 +250,13 @@ def _rights(files: IdentityFiles, owner: tuple[int, int] | None) -> Iterator[Fin
 # --- Judging --------------------------------------------------------------------------
 
 
-_DATES: Final = frozenset({ReasonCode.EXPIRED, ReasonCode.ISSUER_EXPIRED})
+_ENDED: Final = frozenset({ReasonCode.EXPIRED, ReasonCode.ISSUER_EXPIRED})
+"""Told by `_running_out`, with the days."""
+
+_TO_BEGIN: Final = {
+    ReasonCode.NOT_YET_VALID: "it",
+    ReasonCode.ISSUER_NOT_YET_VALID: "the CA's certificate",
+}
 
 
 def _judged(
@@ -267,9 +274,15 @@ def _judged(
     if seen.anchor is None:
         return
     problems = seen.anchor.problems(certificate, moment_for(certificate, at))
-    wrong = [reason for reason in problems if reason.code not in _DATES]
+    told_apart = _ENDED | _TO_BEGIN.keys()
+    wrong = [reason for reason in problems if reason.code not in told_apart]
     if wrong:
         yield _critical(CertificateKind.WRONG_CA, "; ".join(wrong))
+    for reason in problems:
+        if reason.code in _TO_BEGIN:
+            what = _TO_BEGIN[reason.code]
+            text = f"{what} is not yet valid: compare the clocks of this machine and of"
+            yield _critical(CertificateKind.NOT_YET_VALID, f"{text} the signer")
 
 
 def _days(

@@ -4,7 +4,7 @@
     reading               the files behind them
     survey, greeting      one anonymous TLS connection to each node    the wire
     sightings             what was seen there                          no IO
-    verdicts              what it means                                no IO
+    states, verdicts      what it means                                no IO
     report, repair        what is told of it, and written              no IO
     releases, advisories  versions against the published defects       no IO
     upgrades              in which order to upgrade                    no IO

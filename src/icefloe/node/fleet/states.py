@@ -1,7 +1,7 @@
-"""The states a node may be in, what they mean, and what to do about each.
+"""The states a node may be in, and what to do about each.
 
-One table: `docs/fleet.md`, the JSON, `--only` and the groups of `--repair` are made of
-these names.
+One table: `docs/fleet.md`, where their meaning stands, the JSON, `--only` and the
+groups of `--repair` are made of these names.
 """
 
 from __future__ import annotations
@@ -42,31 +42,12 @@ class State(enum.StrEnum):
         return self in {State.OK, State.UNJUDGED}
 
     @property
-    def meaning(self) -> str:
-        """What it says about a node."""
-        return _MEANINGS[self]
-
-    @property
     def next_step(self) -> str:
         """What to do about it; "" when nothing is to be done."""
         return _NEXT_STEPS[self]
 
 
 _RANKS: Final = {state: rank for rank, state in enumerate(State)}
-
-_MEANINGS: Final = {
-    State.SELF_SIGNED: "stuck in enrollment: it shows the certificate it asks with",
-    State.FOREIGN_CA: "its certificate is from another CA than the one given",
-    State.REVOKED: "its certificate is on the CA's revocation list",
-    State.EXPIRED: "its certificate, or its CA's, has ended",
-    State.NOT_YET_VALID: "its certificate begins in the future of this clock",
-    State.WRONG_NAME: "its certificate bears another name than it was asked by",
-    State.INVALID: "its certificate cannot be used",
-    State.UNREACHABLE: "nobody showed a certificate",
-    State.EXPIRING: "its certificate ends soon, and was not renewed",
-    State.UNJUDGED: "nothing is wrong by itself; there was no CA to judge by",
-    State.OK: "signed by the CA given, valid, and under its name",
-}
 
 _NEXT_STEPS: Final = {
     State.SELF_SIGNED: (
