@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jinja2
 import pytest
 import yaml  # type: ignore[import-untyped]  # its stubs are not installed
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -202,6 +204,189 @@ def test_codes_are_those_of_the_catalogue(part: Part) -> None:
     waits = {code for code, each in PROBLEMS.items() if each.outlook is Outlook.WAITS}
     assert waits == problems.PASSES_BY_ITSELF
     assert problems.NEXT_STEPS.keys() <= PROBLEMS.keys()
+
+
+# --- What the world does to a module --------------------------------------------------
+
+
+class Ended(Exception):
+    """The module has ended; what it told is in `args`."""
+
+
+class Told:
+    """In place of an AnsibleModule: options, and a program that says what it is told."""
+
+    check_mode = False
+
+    def __init__(self, out: str = "", **params: Any) -> None:
+        self.params = params
+        self._out = out
+
+    def get_bin_path(self, name: str, **_: Any) -> str:
+        return f"/bin/{name}"
+
+    def run_command(self, _words: list[str], **_: Any) -> tuple[int, str, str]:
+        return 0, self._out, ""
+
+    def exit_json(self, **told: Any) -> None:
+        raise Ended(told)
+
+    fail_json = exit_json
+
+
+def test_a_ticket_is_found_behind_warnings_and_never_told_in_a_failure(
+    part: Part,
+) -> None:
+    ticket_of = part("modules.icefloe_ticket").ticket
+    params = {"cn": "a", "executable": "icinga2", "config_dir": None}
+    assert ticket_of(Told("warning/cli: old\nabc123\n", **params)) == "abc123"
+    with pytest.raises(Ended) as caught:
+        ticket_of(Told("abc123\nwarning/cli: old\n", **params))
+    assert "abc123" not in str(caught.value.args)
+
+
+def test_a_program_that_hangs_is_killed(part: Part) -> None:
+    """`icinga2 pki request` waits for ever for a parent that says nothing."""
+    program = part("module_utils.program")
+
+    class Running(Told):
+        def run_command(
+            self, _words: list[str], **options: Any
+        ) -> tuple[int, str, str]:
+            with subprocess.Popen(_words) as process:
+                options["before_communicate_callback"](process)
+            return process.returncode, "", ""
+
+    ran = program.run_program(Running(), ["sleep", "60"], seconds_max=0.2)
+    came = part("module_utils.pki_request").judge(ran, "sat1:5665", is_new=False)
+    assert came.code == "cut-off"
+    assert program.run_program(Running(), ["true"], seconds_max=60.0).code == 0
+
+
+def agent_of(part: Part, certs: Path, **params: Any) -> Any:
+    """Return the module's agent with its usual options, and nothing to run."""
+    usual = dict.fromkeys(("ca_certificate", "user", "group"))
+    lists: dict[str, Any] = {"trusted_certificates": [], "parent_fingerprints": []}
+    told = Told(
+        **{"cn": "a", "ticket": None, "deadline": 1, **usual, **lists, **params}
+    )
+    files = part("module_utils.identity_files").IdentityFiles("a", str(certs), None)
+    return part("modules.icinga2_enrollment").Agent(told, files)
+
+
+def enrolled_at(certs: Path, ca: Authority) -> None:
+    key = generate_key()
+    certs.mkdir()
+    (certs / "a.key").write_bytes(encode_private_key(key))
+    (certs / "a.crt").write_text(to_pem(ca.issue("a", key)))
+    (certs / "ca.crt").write_text(to_pem(ca.certificate))
+
+
+def test_a_certificate_of_another_ca_than_the_given_one_is_not_enrolled(
+    part: Part, tmp_path: Path
+) -> None:
+    """Every CA of Icinga bears the same name: the key tells them apart."""
+    ours, other = Authority(), Authority()
+    certs = tmp_path / "certs"
+    enrolled_at(certs, other)
+    given = to_pem(ours.certificate)
+    assert not agent_of(part, certs, ca_certificate=given).is_enrolled()
+    own = to_pem(other.certificate)
+    assert agent_of(part, certs, ca_certificate=own).is_enrolled()
+    assert agent_of(part, certs).is_enrolled()
+    gone = str(tmp_path / "gone.crt")
+    assert agent_of(part, certs, ca_certificate=gone).is_enrolled()
+
+
+def test_a_ca_that_was_not_given_is_not_taken_from_a_parent(
+    part: Part, tmp_path: Path
+) -> None:
+    given, sent = Authority().certificate, Authority().certificate
+    agent = agent_of(part, tmp_path, ca_certificate=to_pem(given))
+    read = part("module_utils.certificate").read_certificate
+    agent.check_root(read(to_pem(given)))
+    with pytest.raises(part("module_utils.problems").Problem, match="CA certificate"):
+        agent.check_root(read(to_pem(sent)))
+
+
+def test_what_a_check_foretells_of_a_used_ticket_is_what_a_run_does(
+    part: Part, tmp_path: Path
+) -> None:
+    certs = tmp_path / "certs"
+    enrolled_at(certs, Authority())
+    (certs / "ticket").write_text("abc123\n")
+    agent = agent_of(part, certs, ticket="abc123")
+    agent.module.check_mode = True
+    with pytest.raises(Ended) as caught:
+        agent.bring_about()
+    assert caught.value.args[0]["changed"]
+    assert (certs / "ticket").exists()
+
+
+def test_a_ticket_that_is_being_stored_leaves_nothing_behind_when_killed(
+    part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certs = tmp_path / "certs"
+    enrolled_at(certs, Authority())
+    files = part("module_utils.identity_files").IdentityFiles("a", str(certs), None)
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_put", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.store_ticket("abc123")
+    files.finish_interrupted()
+    assert sorted(path.name for path in certs.iterdir()) == ["a.crt", "a.key", "ca.crt"]
+    assert files.store_ticket("abc123")
+    assert (certs / "ticket").stat().st_mode & 0o777 == 0o600
+
+
+def test_rubbish_from_a_parent_is_a_typed_problem(part: Part) -> None:
+    module = part("modules.icinga2_enrollment")
+    with pytest.raises(part("module_utils.problems").Problem, match="no certificate"):
+        module._certificate("rubbish")
+
+
+def test_text_around_a_ca_certificate_does_no_harm(part: Part) -> None:
+    parent = part("module_utils.parent")
+    pem = to_pem(Authority().certificate)
+    trust = parent.read_trust(f"O = M\N{REPLACEMENT CHARACTER}ller\n{pem}", [], [])
+    assert trust.ca_pem == pem
+    broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    with pytest.raises(part("module_utils.problems").Problem, match="ca_certificate"):
+        parent.read_trust(pem + broken, [], [])
+
+
+def test_a_host_that_can_be_none_is_a_typed_problem(part: Part) -> None:
+    parent = part("module_utils.parent")
+    trust = parent.read_trust(None, [], [], first_use=True)
+    with pytest.raises(part("module_utils.problems").Problem) as caught:
+        parent.trusted_certificate(parent.Parent("a", "a..b", 5665), trust)
+    assert caught.value.code == "name-not-resolved"
+
+
+def test_user_and_directories_are_made_also_after_a_run_that_ended_before_them() -> (
+    None
+):
+    tasks = yaml_of(ROLE / "tasks/units.yml")
+    made = [each for each in tasks if "when" in each or "user" in each["name"]]
+    assert [each.get("when") for each in made] == [None]
+
+
+def test_zones_below_are_written_as_the_configuration_spells_strings() -> None:
+    r"""Icinga's strings know no `\u00fc`, which JSON has for every such letter."""
+    environment = jinja2.Environment(autoescape=False)
+    environment.filters["to_json"] = json.dumps
+    template = environment.from_string(
+        (ROLE / "templates/children.conf.j2").read_text()
+    )
+    zone = {"name": "zürich", "endpoints": [{"name": 'ä"', "host": "ö"}]}
+    text = template.render(icefloe_child_zones=[zone], icefloe_zone="ü")
+    assert '"zürich"' in text
+    assert '[ "ä\\"" ]' in text
+    assert "\\u" not in text
 
 
 # --- What is told to the program ------------------------------------------------------

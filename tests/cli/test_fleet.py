@@ -452,6 +452,18 @@ def test_a_release_can_be_asked_about_before_it_is_installed(icefloe: Command) -
     assert "newer than these advisories" in newer.out
 
 
+@pytest.mark.parametrize("pattern", ["r2.14.4-1", "2.14.*"])
+def test_a_release_is_asked_about_in_a_role(icefloe: Command, pattern: str) -> None:
+    def concerns(role: str) -> dict[str, bool]:
+        words = ("--release", "r2.14.4-1", "--role", f"{role}={pattern}", "--json")
+        (node,) = decoded(icefloe("fleet", "advisories", *words))["nodes"]
+        assert node["role"] == role
+        return {each["id"]: each["certain"] for each in node["concerns"]}
+
+    assert concerns("satellite")["icinga2-10330"]
+    assert "icinga2-10330" not in concerns("agent")
+
+
 def test_all_that_is_known_can_be_listed_with_sources(icefloe: Command) -> None:
     facts = decoded(icefloe("fleet", "advisories", "--list", "--json"))
     assert all(each["sources"] for each in facts["advisories"])

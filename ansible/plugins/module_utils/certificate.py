@@ -79,6 +79,14 @@ def read_certificate(pem: str) -> Certificate:
         raise NotACertificate("its certificate cannot be read") from None
 
 
+def pem_blocks(text: str) -> str:
+    """Return the certificates of a PEM text, without what people write around them.
+
+    OpenSSL is handed ASCII alone; `openssl x509 -text` writes names as they are.
+    """
+    return "".join(f"{found.group(0)}\n" for found in _PEM.finditer(text))
+
+
 def decode_certificate(der: bytes) -> Certificate:
     """Read a DER certificate.
 

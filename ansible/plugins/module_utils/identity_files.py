@@ -167,15 +167,23 @@ class IdentityFiles:
         wanted = ticket.encode()
         if _content(self.ticket).strip() == wanted:
             return False
-        handle, path = tempfile.mkstemp(dir=self.directory)
+        # In there the next run throws it away if this one is killed.
+        self.discard_copies()
+        os.mkdir(self._working, DIRECTORY_MODE)
+        handle, path = tempfile.mkstemp(dir=self._working)
         with os.fdopen(handle, "wb") as target:
             target.write(wanted)
         self._put(path, self.ticket, KEY_MODE)
+        self.discard_copies()
         return True
+
+    def holds_ticket(self, ticket: str) -> bool:
+        """Say whether the ticket's file holds this ticket."""
+        return bool(ticket) and _content(self.ticket).strip() == ticket.encode()
 
     def drop_ticket(self, ticket: str) -> bool:
         """Remove the ticket's file when it holds this ticket, which has done its work."""
-        if not ticket or _content(self.ticket).strip() != ticket.encode():
+        if not self.holds_ticket(ticket):
             return False
         os.unlink(self.ticket)
         return True

@@ -13,6 +13,7 @@ from ansible_collections.icefloe.icefloe.plugins.module_utils.certificate import
     Certificate,
     NotACertificate,
     decode_certificate,
+    pem_blocks,
     plain_fingerprint,
     read_certificate,
 )
@@ -83,8 +84,13 @@ def read_trust(
         ca_pem = pem_of(ca, "ca_certificate") if ca else None
         if ca_pem is not None:
             read_certificate(ca_pem)
-    except ValueError as error:
+            ca_pem = pem_blocks(ca_pem)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=ca_pem)
+    except (ValueError, TypeError) as error:
         raise Problem("trust-missing", f"what is to be trusted: {error}") from None
+    except ssl.SSLError as error:
+        said = f"ca_certificate: {error.reason or error}"
+        raise Problem("trust-missing", said) from None
     return Trust(ca_pem, plain, pinned, first_use)
 
 
@@ -151,6 +157,12 @@ def _shown(parent: Parent, ca_pem: Optional[str]) -> Certificate:
         raise _of_tls(parent, error, judged=ca_pem is not None) from None
     except OSError as error:
         said = f"{parent} cannot be reached: {error.strerror or error}"
+        raise Problem("unreachable", said) from None
+    except UnicodeError:
+        said = f"'{parent.host}' cannot be a name in the DNS"
+        raise Problem("name-not-resolved", said) from None
+    except OverflowError:
+        said = f"{parent} cannot be reached: a port goes from 1 to 65535"
         raise Problem("unreachable", said) from None
     try:
         return decode_certificate(der or b"")

@@ -17,6 +17,9 @@ _NO_CONNECTION = "Cannot connect to host"
 _TICKET = ("Invalid ticket", "the ticket is not valid for this name")
 _DECLINED = "declined"
 
+KILLED = -9
+"""SIGKILL: it was given up, since `icinga2 pki request` itself waits for ever."""
+
 FINAL = frozenset({"wrong-ticket", "declined"})
 """Answers that asking again does not change."""
 
@@ -48,6 +51,8 @@ def judge(ran: Ran, where: str, *, is_new: bool) -> Came:
         return Came("pending", words or f"{where} keeps the request")
     if words:
         return Came(_refusal(words), f"{where} refused: {words}")
+    if ran.code == KILLED:
+        return Came("cut-off", f"{where} has not answered in time")
     if _NO_ANSWER in ran.said:
         said = f"{where} ended the connection without an answer that can be used"
         return Came("cut-off", said)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from typing import Any, Dict, List, NamedTuple, Optional
 
 NODE_VARIABLES = ("ICEFLOE_", "ICINGA_")
@@ -51,6 +52,7 @@ def run_program(
     stdin: Optional[str] = None,
     user: Optional[str] = None,
     group: Optional[str] = None,
+    seconds_max: Optional[float] = None,
 ) -> Ran:
     """Run a program to its end.
 
@@ -60,7 +62,15 @@ def run_program(
         stdin: What it reads; also the place for a secret.
         user: The daemon's user, to whom files are to belong.
         group: The daemon's group.
+        seconds_max: After so many it is killed; None lets it take its time.
     """
+    timers: List[threading.Timer] = []
+
+    def limit(process: Any) -> None:
+        if seconds_max is not None:
+            timers.append(threading.Timer(seconds_max, process.kill))
+            timers[0].start()
+
     for name in list(os.environ):
         if name.startswith(NODE_VARIABLES) and name not in PLACES:
             del os.environ[name]
@@ -69,14 +79,19 @@ def run_program(
         environment["ICINGA2_USER"] = user
     if group:
         environment["ICINGA2_GROUP"] = group
-    code, out, err = module.run_command(
-        words,
-        data=stdin,
-        environ_update=environment,
-        expand_user_and_vars=False,
-        encoding="utf-8",
-        errors="replace",
-    )
+    try:
+        code, out, err = module.run_command(
+            words,
+            data=stdin,
+            environ_update=environment,
+            expand_user_and_vars=False,
+            encoding="utf-8",
+            errors="replace",
+            before_communicate_callback=limit,
+        )
+    finally:
+        for timer in timers:
+            timer.cancel()
     return Ran(code, out, err)
 
 

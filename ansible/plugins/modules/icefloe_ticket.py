@@ -105,9 +105,13 @@ def ticket(module: AnsibleModule) -> str:
         words[1:1] = ["--config-dir", params["config_dir"]]
         words[1:1] = ["--data-dir", params["data_dir"]]
     ran = run_program(module, words)
-    made = ran.out.strip()
-    if ran.code != 0 or len(made.split()) != 1:
+    if ran.code != 0:
         fail(module, f"no ticket for '{params['cn']}': {ran.said}")
+    # icinga2 writes warnings before it; what stands there is not told, for it may be
+    # the ticket.
+    made = ran.out.strip().rpartition("\n")[2].strip()
+    if len(made.split()) != 1:
+        fail(module, f"no ticket for '{params['cn']}': the last line printed is none")
     return made
 
 

@@ -167,6 +167,7 @@ from typing import Any, Dict, List, Optional
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.icefloe.icefloe.plugins.module_utils.certificate import (
     Certificate,
+    NotACertificate,
     read_certificate,
     to_pem,
 )
@@ -202,6 +203,9 @@ PAUSE_MAX = 10.0
 """Seconds: a signer behind two satellites needs one or two; a person needs longer."""
 
 PAUSE_FACTOR = 1.6
+
+ASK_SECONDS_MIN = 5.0
+"""One request gets so many at least; it would be killed before it has begun."""
 
 CRITICAL = 2
 """What `icinga2 pki verify` ends with, as a check plugin does."""
@@ -318,9 +322,15 @@ class Agent:
         certificate, anchor = self.files.present(), self.files.anchor()
         if certificate is None or anchor is None or not self.files.has_key():
             return False
+        try:
+            given = self.given_root()
+        except Problem:
+            given = None  # it may be gone: nobody has to be asked
         return (
             not certificate.is_self_signed
             and certificate.issuer == anchor.subject
+            # Every CA of Icinga has the same name.
+            and (given is None or given.public_key == anchor.public_key)
             and certificate.is_valid_at(time.time())
             and self.files.why_unusable() is None
         )
@@ -449,13 +459,16 @@ class Agent:
             words += ["--ticket", self.ticket]
         self.asks += 1
         ran = self.icinga2(*words)
-        request, got = self.files.present(), _read(copies["node.crt"])
-        came = judge(ran, str(parent), is_new=got != request)
+        request, text = self.files.present(), _text(copies["node.crt"])
+        is_new = text != _text(self.files.certificate) and _found_in(text) != request
+        came = judge(ran, str(parent), is_new=is_new)
         if came.code == "signed":
-            self.check(got, request, copies)
+            self.check(_certificate(text), request, copies)
             changed = self.files.take_over(copies, ["ca.crt", "node.crt"])
             self.took(changed=bool(changed))
         elif came.code == "pending" and self.files.anchor() is None:
+            if os.path.exists(copies["ca.crt"]):
+                self.check_root(_certificate(_text(copies["ca.crt"])))
             self.took(changed=bool(self.files.take_over(copies, ["ca.crt"])))
         return came
 
@@ -472,7 +485,9 @@ class Agent:
         if got.common_name != self.params["cn"]:
             said = f"the certificate is for '{got.common_name}'"
             raise Problem("invalid-certificate", said)
-        if got.issuer != _read(copies["ca.crt"]).subject:
+        root = _certificate(_text(copies["ca.crt"]))
+        self.check_root(root)
+        if got.issuer != root.subject:
             raise Problem(
                 "invalid-certificate", "it is not from the CA that came along"
             )
@@ -480,8 +495,31 @@ class Agent:
         ran = self.icinga2(
             *("verify", "--cert", copies["node.crt"], "--cacert", copies["ca.crt"])
         )
-        if ran.code == CRITICAL:
-            raise Problem("invalid-certificate", ran.said.splitlines()[-1])
+        if ran.code == CRITICAL or ran.code < 0:  # refused, or killed by a signal
+            said = ran.said or "'icinga2 pki verify' refuses it"
+            raise Problem("invalid-certificate", said.splitlines()[-1])
+
+    def check_root(self, root: Certificate) -> None:
+        """See that a CA certificate that came is the one that was given, or renewed.
+
+        Raises:
+            Problem: It has another key.
+        """
+        given = self.given_root()
+        if given is not None and given.public_key != root.public_key:
+            said = "the CA certificate that came along is not of 'ca_certificate'"
+            raise Problem("invalid-certificate", said)
+
+    def given_root(self) -> Optional[Certificate]:
+        """Return the CA certificate of the options; None when there is none.
+
+        Raises:
+            Problem: It cannot be read.
+        """
+        given = self.params["ca_certificate"]
+        if not given:
+            return None
+        return read_certificate(read_trust(given, [], []).ca_pem or "")
 
     def icinga2(self, *words: str) -> Ran:
         """Run a command of `icinga2 pki`, as the daemon's user is called."""
@@ -491,6 +529,7 @@ class Agent:
             [self.program, "pki", *words],
             user=self.params["user"] or user,
             group=self.params["group"] or group,
+            seconds_max=max(ASK_SECONDS_MIN, self.end - time.monotonic()),
         )
 
     # Ending
@@ -525,7 +564,9 @@ class Agent:
         """
         files = self.files
         if self.is_enrolled() and not files.would_finish():
-            self.succeed("nothing-to-do")
+            dropped = files.holds_ticket(self.ticket)
+            self.took(changed=dropped)
+            self.succeed("signed" if dropped else "nothing-to-do")
         why = None
         if files.has_key() and not files.would_finish():
             why = files.why_unusable()
@@ -594,9 +635,29 @@ def _worth(came: Came) -> int:
     return WORTH.index(came.code) + 1 if came.code in WORTH else 0
 
 
-def _read(path: str) -> Certificate:
+def _text(path: str) -> str:
     with open(path, encoding="ascii", errors="replace") as source:
-        return read_certificate(source.read())
+        return source.read()
+
+
+def _found_in(text: str) -> Optional[Certificate]:
+    try:
+        return read_certificate(text)
+    except NotACertificate:
+        return None
+
+
+def _certificate(text: str) -> Certificate:
+    """Read what a parent has sent.
+
+    Raises:
+        Problem: It is no certificate.
+    """
+    found = _found_in(text)
+    if found is None:
+        said = "what the parent sent is no certificate that can be read"
+        raise Problem("invalid-certificate", said)
+    return found
 
 
 def _owner_of(directory: str) -> tuple:

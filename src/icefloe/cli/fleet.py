@@ -199,7 +199,7 @@ def advisories(
         if release:
             if hosts or files or inventories:
                 raise click.UsageError("--release asks nobody: leave hosts out", ctx)
-            nodes = fleet_advisories.of_releases(release, known)
+            nodes = fleet_advisories.of_releases(release, roles, known)
             whole = True
         else:
             targets = targets_of(ctx, hosts, files, inventories, port)

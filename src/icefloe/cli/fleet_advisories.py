@@ -152,8 +152,14 @@ def _of_look(look: Look, role: Role | None, known: Advisories) -> Node:
     return _node(label, release, f"Icinga {release}", role, known)
 
 
-def of_releases(words: Sequence[str], known: Advisories) -> list[Node]:
-    """Return nodes that somebody thinks of: what concerns them in any role.
+def of_releases(words: Sequence[str], roles: Roles, known: Advisories) -> list[Node]:
+    """Return nodes that somebody thinks of: what concerns them in their role.
+
+    Args:
+        words: Releases.
+        roles: Whose role it is; the name of such a node is its release, as written or
+            plain.  In any role, where nobody says.
+        known: The advisories.
 
     Raises:
         ReleaseUnreadable: A word is no release.
@@ -161,7 +167,11 @@ def of_releases(words: Sequence[str], known: Advisories) -> list[Node]:
     nodes = []
     for word in words:
         told = parse_told(word)
-        nodes.append(_node(word.strip(), told.release, f"Icinga {told}", None, known))
+        thought_of = Target(label=word.strip(), host=str(told.release))
+        role = role_of(thought_of, roles)
+        nodes.append(
+            _node(thought_of.label, told.release, f"Icinga {told}", role, known)
+        )
     return nodes
 
 

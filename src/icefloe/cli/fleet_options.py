@@ -145,7 +145,8 @@ RoleOption: TypeAlias = Annotated[
         "--role",
         metavar="ROLE=HOSTS",
         help="master, satellite or agent, and whose role it is: names with commas "
-        "between them, * and ? allowed, or group:NAME of an inventory; repeatable.",
+        "between them, * and ? allowed, or group:NAME of an inventory; with --release "
+        "the releases; repeatable.",
     ),
 ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,11 @@ def test_ranges_are_expanded(pattern: str, hosts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["w[1:99999999]", "w[1:a]", "w[0:9999]x[0:9999]", "w[1:3:0]"]
+    "pattern",
+    [
+        *("w[1:99999999]", "w[1:a]", "w[0:9999]x[0:9999]", "w[1:3:0]"),
+        *(f"w[{'1' * 5000}:2]", f"w[1:2:{'1' * 5000}]"),
+    ],
 )
 def test_ranges_that_are_none_or_too_large_are_refused(pattern: str) -> None:
     with pytest.raises(TargetInvalid):
@@ -144,7 +149,7 @@ def test_an_address_in_place_of_a_name_names_nobody(tmp_path: Path) -> None:
     assert found["10.0.0.7"].name is None
     assert found["web1"].host == "::2"
     assert found["web1"].name == "web1"
-    assert found["[::1]"].host == "::1"
+    assert (found["[::1]"].host, found["[::1]"].name) == ("::1", None)
 
 
 def test_a_template_stands_for_what_only_ansible_knows(tmp_path: Path) -> None:
@@ -154,6 +159,24 @@ def test_a_template_stands_for_what_only_ansible_knows(tmp_path: Path) -> None:
     )
     (web1,) = read(tmp_path, "hosts", text).values()
     assert (web1.host, web1.name, web1.port) == ("web1", "web1", 5665)
+
+
+def test_strangers_words_in_ansibles_json_become_no_templates(tmp_path: Path) -> None:
+    """Labels of a cloud: marked up to 2.18, and plain text since."""
+    run = "{{ lookup('pipe', 'id') }}"
+    variables = {
+        "ansible_host": {"__ansible_unsafe": "10.0.0.1"},
+        "icefloe_marked": {"__ansible_unsafe": run},
+        "icefloe_plain": run,
+        "icefloe_deep": [{"x": run}],
+    }
+    parsed = {
+        "web": {"hosts": ["web1"], "vars": {"icefloe_all": run}},
+        "_meta": {"hostvars": {"web1": variables}},
+    }
+    (web1,) = read(tmp_path, "hosts", json.dumps(parsed)).values()
+    assert web1.host == "10.0.0.1"
+    assert web1.variables == {"ansible_host": "10.0.0.1"}
 
 
 def test_the_collections_own_variables_count(tmp_path: Path) -> None:

@@ -225,7 +225,12 @@ def test_no_secret_is_copied(materials: Materials, write: Any) -> None:
         ),
         "hunter2",
     )
+    secrets["icefloe_pip_extra_args"] = "--index-url https://me:hunter2@pypi.example"
+    secrets["icinga2_constants"] = {"TicketSalt": "hunter2"}
+    secrets["icinga2_features"] = [{"name": "idopgsql", "x": "hunter2"}]
     assert not any(map(is_kept, secrets))
+    secrets["icinga2_more"] = [{"name": "api", "ticket_salt": "hunter2"}]
+    secrets["icefloe_source"] = ["https://me:hunter2@pypi.example/icefloe.whl"]
     assert is_kept("icefloe_key_type")
     assert "hunter2" not in write(audit_of(verdicts(materials, **secrets)))
 
@@ -241,6 +246,21 @@ def test_a_strangers_words_are_no_template(
     text = write(audit_of([verdict]))
     assert "{{" not in text
     assert read_back(tmp_path, name, text)["web1"].host == "10.0.0.1"
+
+
+def test_a_name_with_quotation_marks_spoils_no_ini(tmp_path: Path) -> None:
+    down = Unreached(cause=Cause.TIMEOUT, detail="no answer")
+    words = [
+        "it's=10.0.0.1",
+        ";a=10.0.0.2",
+        'x"y=10.0.0.3',
+        "z\\=10.0.0.4",
+        "it's.b",
+        ";c",
+    ]
+    found = [judge(parse_target(word), down, Measure(at=NOW)) for word in words]
+    back = read_back(tmp_path, "m.ini", ini_text(audit_of(found)))
+    assert {each.host for each in back.values()} == {each.target.host for each in found}
 
 
 @pytest.mark.parametrize("name, write", [("m.yaml", yaml_text), ("m.ini", ini_text)])

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -136,6 +140,46 @@ def test_a_name_that_is_none_does_not_resolve(host: str) -> None:
     seen = look_at(host, seconds=20.0)
     assert isinstance(seen, Unreached)
     assert seen.cause is Cause.NOT_RESOLVED
+
+
+def test_no_host_waits_for_the_names_of_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A silent name server keeps more threads than there are hosts at once."""
+    real, released = socket.getaddrinfo, threading.Event()
+
+    def slow(host: Any, *words: Any, **options: Any) -> Any:
+        if options.get("flags", 0) & socket.AI_NUMERICHOST or host == "localhost":
+            return real(host, *words, **options)
+        released.wait(30.0)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    good = rig.add("good", "web1")
+    port = good.place.rpartition(":")[2]
+    words = [f"silent{number}" for number in range(70)]
+    try:
+        looks = looks_at(*words, f"web1=localhost:{port}", seconds=SHORT)
+    finally:
+        released.set()
+    (web1,) = (each for each in looks if each.target.label == "web1")
+    assert isinstance(web1.sighting, Presented)
+
+
+def test_a_name_server_that_is_silent_keeps_no_process_from_ending() -> None:
+    program = """
+import asyncio, socket, time
+from icefloe.node.fleet.survey import Survey, look_at_all
+from icefloe.node.fleet.targets import parse_target
+real = socket.getaddrinfo
+def slow(host, *words, **options):
+    if options.get("flags", 0) & socket.AI_NUMERICHOST:
+        return real(host, *words, **options)
+    time.sleep(60)
+socket.getaddrinfo = slow
+asyncio.run(look_at_all([parse_target("a")], Survey(seconds=0.2), seen=print))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
 
 
 def test_one_at_a_time_sees_the_same_as_many_at_once(rig: Rig) -> None:

@@ -46,6 +46,13 @@ def test_a_word_names_a_host_a_port_and_a_name(
         *("web1:http", "web1:-1", "web1:5665:1", "[::1", "[web1]:5665", "[::1]5665"),
         *("we b1", "web\x1b1", "x" * 254, "web1:\u0665", "web1:99999999999999999999"),
         "::g",
+        *(
+            "{{ lookup('pipe', 'id') }}=10.0.0.7",
+            "{%x%}=a",
+            "{#x#}",
+            "\udcff=a",
+            "a\x1b=b",
+        ),
     ],
 )
 def test_a_word_that_names_none_is_refused_with_itself(text: str) -> None:

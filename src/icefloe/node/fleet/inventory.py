@@ -30,6 +30,7 @@ from icefloe.node.fleet.targets import (
     TARGETS_MAX,
     Target,
     TargetInvalid,
+    has_template,
     is_address,
     parse_port,
 )
@@ -41,7 +42,10 @@ HOST_VARIABLES: Final = ("icefloe_host", "ansible_host")
 PORT_VARIABLES: Final = ("icefloe_port", "icefloe_listen_port", "icinga2_port")
 
 _DEPTH_MAX: Final = 64
+_UNSAFE: Final = "__ansible_unsafe"
 _RANGE: Final = re.compile(r"\[([0-9]+|[A-Za-z]):([0-9]+|[A-Za-z])(?::([0-9]+))?\]")
+_RANGE_CHARACTERS_MAX: Final = 64
+"""Python refuses to read numbers of some thousand digits."""
 _SECTION: Final = re.compile(r"\[([^\[\]:]+)(?::(\w+))?\]\s*(?:[#;].*)?")
 _WITH_SSH_PORT: Final = re.compile(r"((?:[^\[\]:]|\[[^\]]*\])+):([0-9]{1,5})")
 _OWN_NAME: Final = re.compile(r"\{\{\s*inventory_hostname\s*\}\}")
@@ -105,7 +109,7 @@ def targets_of(inventory: Inventory, *, port: int, source: str) -> list[Target]:
                 label=name,
                 host=where.strip("[]"),
                 port=_port(variables, port, f"{source}: host {name!r}"),
-                name=wanted or (None if is_address(name) else name),
+                name=wanted or (None if is_address(name.strip("[]")) else name),
                 variables=variables,
                 groups=groups.get(name, ()),
             )
@@ -262,6 +266,8 @@ def expand(pattern: str) -> Iterator[str]:
 
 
 def _range(found: re.Match[str]) -> list[str]:
+    if len(found[0]) > _RANGE_CHARACTERS_MAX:
+        raise TargetInvalid(f"'{found[0][:_RANGE_CHARACTERS_MAX]}...' is no range")
     first, last, step = found[1], found[2], int(found[3] or 1)
     if step < 1 or first.isdigit() != last.isdigit():
         raise TargetInvalid(f"'{found[0]}' is no range")
@@ -348,12 +354,37 @@ def from_json(parsed: object, *, source: str) -> Inventory:
         listed = isinstance(content, list)
         entry = {"hosts": content} if listed else _mapping(content, source, group)
         for host in _words(entry.get("hosts"), source, group):
-            inventory.add_host(host, group, _mapping(variables.get(host), source, host))
+            own = _mapping(variables.get(host), source, host)
+            inventory.add_host(host, group, _without_templates(own))
         for child in _words(entry.get("children"), source, group):
             inventory.add_child(group, child)
         values = _mapping(entry.get("vars"), source, group)
-        inventory.variables.setdefault(group, {}).update(values)
+        inventory.variables.setdefault(group, {}).update(_without_templates(values))
     return inventory
+
+
+def _without_templates(variables: Mapping[Any, Any]) -> dict[str, object]:
+    """Leave out what Ansible would run: here nobody can tell whose words they are.
+
+    Ansible knows that a cloud's labels, say, are strangers' words, and never takes them
+    for templates; its JSON marks them (until 2.18) or does not tell at all.
+    """
+    plain = {str(name): _unmarked(value) for name, value in variables.items()}
+    return {name: value for name, value in plain.items() if not _runs(value)}
+
+
+def _unmarked(value: object) -> object:
+    if isinstance(value, Mapping) and value.keys() == {_UNSAFE}:
+        return value[_UNSAFE]
+    return value
+
+
+def _runs(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_runs, (*value.keys(), *value.values())))
+    if isinstance(value, list):
+        return any(map(_runs, value))
+    return isinstance(value, str) and has_template(value)
 
 
 def _words(value: object, source: str, name: str) -> list[str]:

@@ -23,7 +23,7 @@ import msgspec
 from icefloe.node.acceptance import tidy
 from icefloe.node.fleet.report import Audit, time_text, worst_first
 from icefloe.node.fleet.states import State
-from icefloe.node.fleet.targets import Target
+from icefloe.node.fleet.targets import Target, is_address
 from icefloe.node.fleet.verdicts import Verdict
 
 __all__ = [
@@ -47,9 +47,14 @@ _KEPT: Final = re.compile(
     r"ansible_(host|port|user|connection|become|become_user|become_method|"
     r"python_interpreter)|icefloe_\w+|icinga2_\w+"
 )
+_HOLDS_SECRETS: Final = frozenset(
+    {"icefloe_pip_extra_args", "icinga2_constants", "icinga2_features"}
+)
+"""An index's password; TicketSalt; databases' passwords: in text or deep inside."""
 _SECRET: Final = re.compile(
     r"pass|secret|ticket|token|salt|vault|credential|(^|_)key", re.IGNORECASE
 )
+_WITH_PASSWORD: Final = re.compile(r"://[^/\s]*@")
 _NO_SECRET: Final = frozenset({"icefloe_key_type", "icefloe_rotate_key"})
 _STATED: Final = frozenset({"icefloe_audit_state", "icefloe_audit_detail"})
 _PLAIN_VALUE: Final = re.compile(r"[A-Za-z0-9_.:@%/-]+")
@@ -64,7 +69,22 @@ def is_kept(name: str) -> bool:
     """Say whether a variable of a host goes into the inventory."""
     if name in _NO_SECRET:
         return True
+    if name in _HOLDS_SECRETS:
+        return False
     return _KEPT.fullmatch(name) is not None and _SECRET.search(name) is None
+
+
+def _may_be_secret(value: object) -> bool:
+    """Say whether a secret may stand inside: below such a name, or in an address."""
+    if isinstance(value, Mapping):
+        return any(
+            (isinstance(key, str) and _SECRET.search(key) is not None)
+            or _may_be_secret(each)
+            for key, each in value.items()
+        )
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_may_be_secret, value))
+    return isinstance(value, str) and _WITH_PASSWORD.search(value) is not None
 
 
 def yaml_text(audit: Audit) -> str:
@@ -127,7 +147,7 @@ def _host_name(target: Target, taken: set[str]) -> str:
     """Name a host for Ansible, which takes a colon or a comma for something else."""
     plain = target.label if target.variables else target.name or target.host
     # An IPv6 address stays: Ansible knows one by itself.
-    name = plain if plain == target.host else re.sub(r"[\s,:=#\[\]]", "_", plain)
+    name = plain if is_address(plain) else re.sub(r"[\s,:=#;'\"\\\[\]{}]", "_", plain)
     while name in taken:
         name = f"{name}_{target.port}"
     return name
@@ -139,7 +159,7 @@ def _variables(name: str, verdict: Verdict) -> dict[str, object]:
     kept = {
         key: value
         for key, value in target.variables.items()
-        if is_kept(key) and key not in _STATED
+        if is_kept(key) and key not in _STATED and not _may_be_secret(value)
     }
     if not target.variables and target.host != name:
         # From the command line or a list: it says where Ansible finds the host, too.

@@ -13,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from OpenSSL import SSL
 
@@ -67,7 +68,10 @@ GREETING_SECONDS_MAX: Final = 5.0
 DESCRIPTORS_KEPT: Final = 128
 """Beside the connections: files, pipes, the sockets of the resolvers."""
 
-RESOLVERS_MAX: Final = 64
+RESOLVERS_MAX: Final = 1000
+"""Names that are looked up at the same time, those included whose host was given up: a
+name server that is silent keeps a thread for half a minute, and no other host may wait
+for it.  As many as `AT_ONCE_MAX`; a thread that waits takes some 50 KiB."""
 
 _NO_ANSWER: Final = "no answer"
 _GIVEN_UP: Final = "given up after"
@@ -114,7 +118,7 @@ async def look_at_all(
     raise_to_hard_limit()
     workers = max(1, min(survey.at_once, available() - DESCRIPTORS_KEPT, len(targets)))
     asyncio.get_running_loop().set_default_executor(
-        _Resolvers(max_workers=min(workers, RESOLVERS_MAX))
+        _Resolvers(max_workers=RESOLVERS_MAX)
     )
     context = client_context(None)
     waiting = iter(targets)
@@ -124,7 +128,55 @@ async def look_at_all(
 
 
 class _Resolvers(ThreadPoolExecutor):
-    """Threads that look names up; nobody waits for one that a name server keeps."""
+    """Threads that look names up; nobody waits for one that a name server keeps.
+
+    Its base keeps its threads in a list that the interpreter joins when it ends.  These
+    are in none: each is for one name, and the process ends without it.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        """Look up at most so many names at the same time."""
+        super().__init__(max_workers=max_workers)
+        self._free = threading.BoundedSemaphore(max_workers)
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Future[Any]:
+        """Run it in a thread of its own.
+
+        Raises:
+            OSError: There are too many.
+        """
+        if not self._free.acquire(blocking=False):
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        future: Future[Any] = Future()
+        thread = threading.Thread(
+            target=self._run, args=(future, fn, args, kwargs), daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:
+            self._free.release()
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
+        return future
+
+    def _run(
+        self,
+        future: Future[Any],
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        try:
+            if future.set_running_or_notify_cancel():
+                try:
+                    result = fn(*args, **kwargs)
+                except Exception as error:  # noqa: BLE001 - it is passed on
+                    future.set_exception(error)
+                else:
+                    future.set_result(result)
+        finally:
+            self._free.release()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as its base has it
         """End without waiting, whatever is asked."""

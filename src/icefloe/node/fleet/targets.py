@@ -22,6 +22,7 @@ __all__ = [
     "Target",
     "TargetInvalid",
     "distinct",
+    "has_template",
     "is_address",
     "parse_list",
     "parse_port",
@@ -33,6 +34,10 @@ DEFAULT_PORT: Final = 5665
 
 TARGETS_MAX: Final = 100_000
 """More than any cluster has; a range in an inventory can name millions."""
+
+_TEMPLATES: Final = ("{{", "{%", "{#")
+"""What Ansible would run as a template, once `--repair` has written it down: lists of
+hosts often come from where the hosts themselves have entered their names."""
 
 _PORT_MAX: Final = 65535
 _HOST_CHARACTERS_MAX: Final = 253
@@ -85,6 +90,8 @@ def parse_target(text: str, *, port: int = DEFAULT_PORT) -> Target:
     name = name.strip()
     if equals and not name:
         raise TargetInvalid(f"'{given}': there is no name in front of '='")
+    if has_template(given) or not given.isprintable():
+        raise TargetInvalid(f"{given[:80]!r}: no node has such a name")
     host, number = _host_and_port(place.strip(), given, port)
     if not name:
         return Target(
@@ -135,6 +142,11 @@ def distinct(targets: Iterable[Target]) -> list[Target]:
         if len(found) > TARGETS_MAX:
             raise TargetInvalid(f"more than {TARGETS_MAX} hosts; take them in parts")
     return list(found.values())
+
+
+def has_template(text: str) -> bool:
+    """Say whether Ansible would run something in a text."""
+    return any(mark in text for mark in _TEMPLATES)
 
 
 def is_address(host: str) -> bool:
