@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from functools import partial
 from typing import Any
 
@@ -135,6 +136,26 @@ def test_ctrl_c_sets_the_request_aside_too(
         agent = Agent(icefloe, parent)
         assert agent.request().code == 130
     assert agent.is_aside
+
+
+def test_a_tool_whose_patience_is_over_finds_the_request_aside_too(
+    icefloe: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_ended(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(pki_request, "enroll_files", is_ended)
+    with fake_parent() as parent:
+        agent = Agent(icefloe, parent)
+        # Without a handler of its own this process would be gone.
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            with pytest.raises(SystemExit) as ended:
+                agent.request()
+            assert ended.value.code == 128 + signal.SIGTERM
+            assert agent.is_aside
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def test_a_directory_that_cannot_be_written_is_told(

@@ -262,9 +262,9 @@ def test_a_secret_that_cannot_be_had_ends_the_start_before_anything_is_made(
 def test_a_gateway_whose_secret_cannot_be_had_does_not_start(
     container: Container,
 ) -> None:
-    words = ("gateway", "--upstream", "127.0.0.1,1")
+    words = ("gateway", "--upstream", "127.0.0.1,1", "--listen", "127.0.0.1,0")
     assert container.run(*words, ICEFLOE_TICKET_FILE="/no/such/secret") == 1
-    assert "cannot be read here" in container.log
+    assert "cannot read the ticket in '/no/such/secret'" in container.log
 
 
 def test_without_a_node_and_without_variables_the_start_says_what_is_missing(

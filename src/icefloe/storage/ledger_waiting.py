@@ -32,6 +32,21 @@ _WAITING: Final = tuple(
 )
 """Without a certificate; or with one that nobody has fetched."""
 
+_TOLD_NO: Final = (
+    "(EXISTS (SELECT 1 FROM attempts WHERE attempts.request_id = requests.request_id)"
+    " AND NOT EXISTS (SELECT 1 FROM attempts"
+    " WHERE attempts.request_id = requests.request_id AND state <> 'refused'))"
+)
+"""Everybody who asked was refused, and told so: nobody waits."""
+
+_OURS_TO_HAND_OUT: Final = (
+    "EXISTS (SELECT 1 FROM attempts WHERE attempts.request_id = requests.request_id"
+    " AND origin = 'direct' AND via <> cn)"
+)
+"""Its owner asked here, on a connection that ends when it has the answer. What a relay
+took, what was signed by hand and what is our own never gets any further here than
+issued or answered."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitingRow:
@@ -67,6 +82,9 @@ def read_waiting(path: Path) -> list[WaitingRow]:
         " FROM attempts WHERE attempts.request_id = requests.request_id"
         " ORDER BY asked_at DESC, attempt_id DESC LIMIT 1), '')"
         f" FROM requests WHERE state IN ({marks})"
+        " AND CASE WHEN state IN ('issued', 'answered')"
+        f" THEN {_OURS_TO_HAND_OUT} ELSE state NOT IN ('received', 'forwarded')"
+        f" OR NOT {_TOLD_NO} END"
         " ORDER BY created_at, request_id LIMIT ?"
     )
     try:

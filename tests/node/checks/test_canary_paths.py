@@ -25,9 +25,11 @@ from tests.node.cluster import (
 from tests.peers.layout import three_levels
 
 from icefloe.enrollment import expiry
-from icefloe.enrollment.requester import Parent
+from icefloe.enrollment.problems import Code
+from icefloe.enrollment.requester import AskResult, Came, Parent
 from icefloe.habits import HABITS
 from icefloe.node import material
+from icefloe.node.checks import canary_run
 from icefloe.node.checks.canary_run import (
     CanaryPlan,
     CanaryRun,
@@ -204,7 +206,8 @@ def test_nodes_of_ours_forget_it_and_look_at_it_in_the_meantime(
             assert master is not None
             await send(satellite.port, ca.pem, given=WRONG)
             seen = read_requests(satellite.directories)
-            assert (seen.icefloe, seen.canaries, seen.unanswered) == (True, 1, ())
+            # It was refused: it waits for nothing.
+            assert (seen.icefloe, seen.canaries, seen.unanswered) == (True, 0, ())
             assert rows_of(satellite) == rows_of(master) == 1
             # From here on time is short; the next one makes them look.
             monkeypatch.setattr(expiry, "CANARY_LIFETIME", 0.1)
@@ -255,6 +258,27 @@ def test_a_satellite_without_its_link_is_told_apart(tmp_path: Path) -> None:
     kind, state, text = judged(asyncio.run(story()))
     assert (kind, state) == (CanaryKind.LINK_DOWN, PluginState.CRITICAL), text
     assert text.startswith("s1 has no connection to its parent")
+
+
+def test_an_ask_that_our_own_end_cut_short_hides_no_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TLS that needs a second, begun half a second before the end."""
+
+    async def ask(*_: object, timeout_s: float, **__: object) -> AskResult:
+        if timeout_s > 1.0:
+            return AskResult(Came.PENDING, "wait")
+        await asyncio.sleep(timeout_s)
+        return AskResult(Came.UNREACHABLE, "given up", code=Code.TLS_FAILED)
+
+    monkeypatch.setattr(canary_run, "ask", ask)
+    ca = Authority()
+    run = asyncio.run(send(1, ca.pem, given="x", seconds_max=1.4))
+    assert [each.result.came for each in run.attempts] == [
+        Came.PENDING,
+        Came.UNREACHABLE,
+    ]
+    assert judged(run)[0] == CanaryKind.PENDING_AT_ICINGA
 
 
 def test_another_ca_is_seen_before_anything_is_told(tmp_path: Path) -> None:

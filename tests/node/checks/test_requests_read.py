@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +187,72 @@ def test_a_ledger_tells_the_same_of_an_icefloe_node(node: NodeDirectories) -> No
     assert found.unanswered[0].since == AT
     assert found.unanswered[0].fingerprint == "f-waits"
     assert found.canaries == 1
+
+
+def test_what_goes_no_further_here_is_not_told_as_unfetched(
+    node: NodeDirectories,
+) -> None:
+    """A relay keeps its connection; what is signed by hand, and our own, has none."""
+    with SQLiteLedger.open(node.ledger) as ledger:
+        ledger.begin()
+        for cn in ("by-hand", "relayed", "self"):
+            ledger.apply([StoreRequest(record(cn, RequestState.ISSUED, 0))])
+        relayed = replace(attempt("relayed").record, origin=Origin.RELAYED, via="sat1")
+        own = replace(attempt("self").record, via="self")
+        ledger.apply([StoreAttempt(relayed), StoreAttempt(own)])
+        ledger.commit()
+    assert read_requests(node).unfetched == ()
+
+
+def test_whom_everybody_refused_nobody_keeps_waiting(node: NodeDirectories) -> None:
+    states = {
+        "wrong-ticket": RequestState.RECEIVED,
+        "refused-above": RequestState.FORWARDED,
+        "asked-again": RequestState.RECEIVED,
+    }
+    with SQLiteLedger.open(node.ledger) as ledger:
+        ledger.begin()
+        for number, (cn, state) in enumerate(states.items()):
+            refused = replace(attempt(cn).record, state=AttemptState.REFUSED)
+            ledger.apply(
+                [StoreRequest(record(cn, state, number)), StoreAttempt(refused)]
+            )
+        again = replace(attempt("asked-again").record, attempt_id="another")
+        ledger.apply([StoreAttempt(again)])
+        ledger.commit()
+    assert names(read_requests(node)) == ["asked-again"]
+
+
+def test_a_directory_in_place_of_a_file_hides_no_other(node: NodeDirectories) -> None:
+    store(node, request("web1"))
+    (node.certificate_requests / f"{'a' * 64}.json").mkdir()
+    found = read_requests(node)
+    assert (names(found), len(found.broken)) == (["web1"], 1)
+
+
+def test_a_name_that_is_no_text_can_be_told(node: NodeDirectories) -> None:
+    store(node, request("web1"))
+    (node.certificate_requests / os.fsdecode(b"\xff\x1b[31m.json")).touch()
+    (broken,) = read_requests(node).broken
+    assert broken.isprintable()
+    msgspec.json.encode(broken)
+
+
+def test_what_a_stranger_stored_beside_a_request_is_not_kept(
+    node: NodeDirectories,
+) -> None:
+    node.certificate_requests.mkdir()
+    for number in range(40):
+        certificate = request("web1", made=AT + number)
+        path = node.certificate_requests / f"{fingerprint(certificate)}.json"
+        stored = {"cert_request": to_pem(certificate), "ticket": "x" * 1_000_000}
+        path.write_bytes(msgspec.json.encode(stored))
+    tracemalloc.start()
+    try:
+        assert len(read_requests(node).unanswered) == 40
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def record(cn: str, state: RequestState, number: int) -> RequestRecord:

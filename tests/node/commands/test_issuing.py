@@ -22,6 +22,7 @@ from icefloe.enrollment.model import (
 )
 from icefloe.node.commands import issuing
 from icefloe.node.commands.issuing import IssuingRefused, issue
+from icefloe.pki.canaries import CANARY_LIFETIME
 from icefloe.pki.certificates import common_name, key_id, load_der
 from icefloe.pki.profiles import sign_tbs
 from icefloe.pki.trust import TrustAnchor
@@ -160,3 +161,20 @@ def test_a_certificate_of_a_former_ca_is_not_given_out_again(
     other = CertificateAuthority(certificate=FOREIGN_CA, key=NEW_CA_KEY)
     der = issued(ledger, other)
     TrustAnchor(ca=FOREIGN_CA, all_cas=(FOREIGN_CA,)).verify(load_der(der), NOW)
+
+
+def test_a_canary_signed_by_hand_ends_before_it_is_forgotten(
+    ledger: SQLiteLedger,
+) -> None:
+    certificate = issue(
+        ledger,
+        AUTHORITY,
+        cn="icefloe-canary-x",
+        public_key=PUBLIC_KEY,
+        actor="operator",
+        now=Now(wall=WallTime(NOW), mono=MonotonicTime(0.0)),
+        entropy=ENTROPY,
+    )
+    ends = certificate.not_valid_after_utc.timestamp()
+    assert ends <= NOW + CANARY_LIFETIME
+    assert ledger.known_key("icefloe-canary-x") is None

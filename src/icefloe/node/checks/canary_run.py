@@ -112,7 +112,7 @@ class Attempt:
         result: What came.
         steps: When.
         version: The parent's Icinga version as its Hello tells it; 0: unknown.
-        gave_up: It said nothing, and our time was over.
+        gave_up: It came to nothing because our time was over.
     """
 
     result: AskResult
@@ -230,7 +230,11 @@ async def run_canary(plan: CanaryPlan, *, clock: Clock, entropy: Entropy) -> Can
                         result=result,
                         steps=steps,
                         version=watch.version,
-                        gave_up=watch.gave_up,
+                        # Cut short by our own end, it has not proved unreachable.
+                        gave_up=watch.gave_up
+                        or (
+                            result.came is Came.UNREACHABLE and clock.now().mono >= ends
+                        ),
                     )
                 )
                 if result.came in _ENDS_IT:

@@ -25,6 +25,7 @@ from icefloe.config.layout import NodeDirectories
 from icefloe.doors import WallTime
 from icefloe.enrollment.model import RequestState
 from icefloe.errors import IcefloeError
+from icefloe.node.acceptance import tidy
 from icefloe.pki.canaries import is_canary
 from icefloe.pki.certificates import common_names, is_self_issued, load_der
 from icefloe.pki.errors import PKIError
@@ -138,8 +139,14 @@ def _row(row: WaitingRow, since: WallTime) -> Lying:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Stored:
-    request: IcingaRequest
+    """What is needed of a file; what a stranger put there beside it may be long."""
+
+    fingerprint: str
     cn: str
+    stored_at: WallTime
+    waits_since: WallTime
+    removed: bool
+    answered: bool
     was_read: bool
 
 
@@ -155,21 +162,19 @@ def _of_files(directories: NodeDirectories) -> RequestsSeen:
         except OSError as error:
             raise _unreadable(path, error) from error
         except IcingaRequestMalformed as problem:
-            broken.append(f"{problem.name}: {problem.reason}")
+            broken.append(tidy(f"{problem.name}: {problem.reason}"))
     lying = [each for each in stored if not is_canary(each.cn)]
-    kept = [each for each in lying if not each.request.removed]
-    answered = [each for each in kept if each.request.answer is not None]
+    kept = [each for each in lying if not each.removed]
+    answered = [each for each in kept if each.answered]
     known = _notes_reading(directory)
     return RequestsSeen(
         icefloe=False,
         signs=_signs(directories),
         unanswered=_sorted(
-            _lying(each, _waits_since(each.request))
-            for each in kept
-            if each.request.answer is None
+            _lying(each, each.waits_since) for each in kept if not each.answered
         ),
         unfetched=_sorted(
-            _lying(each, each.request.stored_at)
+            _lying(each, each.stored_at)
             for each in answered
             if known and not each.was_read
         ),
@@ -220,10 +225,11 @@ def _read(path: Path) -> _Stored:
         descriptor = os.open(path, flags | os.O_NOATIME)
     except PermissionError:
         descriptor = os.open(path, flags)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise IcingaRequestMalformed(path.name, "it is not a plain file")
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise IcingaRequestMalformed(path.name, "it is not a plain file")
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
         raise IcingaRequestMalformed(path.name, "it is too large for a request")
@@ -233,8 +239,12 @@ def _read(path: Path) -> _Stored:
     with suppress(PKIError):
         names = common_names(load_der(request.certificate))
     return _Stored(
-        request=request,
+        fingerprint=request.fingerprint,
         cn=names[0] if names else "?",
+        stored_at=stored_at,
+        waits_since=_waits_since(request),
+        removed=request.removed,
+        answered=request.answer is not None,
         was_read=status.st_atime_ns > status.st_mtime_ns,
     )
 
@@ -256,7 +266,7 @@ def _notes_reading(directory: Path) -> bool:
 
 
 def _lying(stored: _Stored, since: WallTime) -> Lying:
-    return Lying(cn=stored.cn, fingerprint=stored.request.fingerprint, since=since)
+    return Lying(cn=stored.cn, fingerprint=stored.fingerprint, since=since)
 
 
 # --- Both -----------------------------------------------------------------------------
@@ -277,6 +287,6 @@ def _sorted(requests: Iterator[Lying]) -> tuple[Lying, ...]:
 
 def _unreadable(path: Path, error: OSError) -> RequestsUnreadable:
     return RequestsUnreadable(
-        f"cannot look into '{path}': {error.strerror or error}; run this as the user "
-        "of the node's daemon, or as root"
+        f"cannot look into '{tidy(str(path))}': {error.strerror or error}; run this as "
+        "the user of the node's daemon, or as root"
     )

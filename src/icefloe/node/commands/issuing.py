@@ -39,11 +39,11 @@ from icefloe.enrollment.model import (
 )
 from icefloe.enrollment.reasons import HopDid
 from icefloe.errors import IcefloeError
+from icefloe.pki.canaries import is_canary, lifetime_for
 from icefloe.pki.certificates import key_id, load_der
 from icefloe.pki.keys import PublicKey
 from icefloe.pki.profiles import (
     BACKDATE,
-    LEAF_LIFETIME,
     SERIAL_BYTES,
     assemble,
     leaf_tbs,
@@ -175,7 +175,7 @@ def _intend(
         issuer=authority.certificate,
         serial=serial,
         not_before=WallTime(now.wall - BACKDATE),
-        not_after=WallTime(now.wall + LEAF_LIFETIME),
+        not_after=WallTime(now.wall + lifetime_for(request.cn)),
     )
     return IntentRecord(
         request_id=request.request_id,
@@ -240,14 +240,10 @@ def _record(
             request_id=request_id, node=actor, did=HopDid.SIGNED.value, at=at
         )
         issued = replace(request, state=RequestState.ISSUED, updated_at=at)
-        ledger.apply(
-            [
-                StoreCertificate(record),
-                StoreRequest(issued),
-                RememberKey(key),
-                AddHop(hop),
-            ]
-        )
+        writes: list[Write] = [StoreCertificate(record), StoreRequest(issued)]
+        if not is_canary(request.cn):
+            writes.append(RememberKey(key))
+        ledger.apply([*writes, AddHop(hop)])
         ledger.commit()
     finally:
         ledger.rollback()

@@ -7,10 +7,13 @@ without an answer is set aside (`storage.set_aside`), and taken up by the next c
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from icefloe.enrollment.requester import Came
 from icefloe.node.client import Progress
@@ -79,12 +82,22 @@ def request_certificate(
 
 @contextmanager
 def _room_for_asking_again(files: IdentityFiles, setting: Setting) -> Iterator[None]:
-    """Set the request aside when the command ends by an error or by Ctrl-C, too."""
+    """Set the request aside when the command ends by an error or a signal, too."""
+    is_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _leave) if is_main else None
     try:
         yield
     except BaseException:
         _set_aside(files, setting)
         raise
+    finally:
+        if is_main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _leave(number: int, _frame: object) -> NoReturn:
+    """A tool whose patience is over ends us with SIGTERM."""
+    raise SystemExit(128 + number)
 
 
 def _set_aside(files: IdentityFiles, setting: Setting) -> Path | None:
