@@ -84,6 +84,35 @@ def test_tab_completes_a_value(icefloe: Command, shell: str, tmp_path: Path) -> 
     assert "fish" in completed(icefloe, shell, tmp_path, "completion", "f")
 
 
+@pytest.mark.parametrize(
+    "instruction, asked",
+    [
+        ("bash_complete", {}),
+        ("zsh_complete", {}),
+        ("fish_complete", {}),
+        ("bash_complete", {"COMP_WORDS": "icefloe", "COMP_CWORD": "last"}),
+        ("fish_complete", {"COMP_WORDS": "icefloe", "COMP_CWORD": " "}),
+        ("tcsh_complete", {}),
+    ],
+)
+def test_a_question_without_its_words_is_answered_with_nothing_but_a_failure(
+    instruction: str, asked: dict[str, str]
+) -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("icefloe")],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("COMP_")},
+            "_ICEFLOE_COMPLETE": instruction,
+            **asked,
+        },
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
 def test_another_shell_is_refused_with_those_that_there_are(icefloe: Command) -> None:
     done = icefloe("completion", "tcsh")
     assert done.code == 1

@@ -73,7 +73,7 @@ def script(shell: Shell) -> str:
 
 
 def answer(program: click.Command, instruction: str) -> str | None:
-    """Return what the script is to be answered; None for an unknown question.
+    """Return what the script is to be answered; None for a question that is none.
 
     Args:
         program: The whole of it.
@@ -83,4 +83,10 @@ def answer(program: click.Command, instruction: str) -> str | None:
     shell, _, what = instruction.partition("_")
     if what != "complete" or shell not in {each.value for each in Shell}:
         return None
-    return _MAKERS[Shell(shell)](program, {}, _PROGRAM, COMPLETION_VARIABLE).complete()
+    maker = _MAKERS[Shell(shell)](program, {}, _PROGRAM, COMPLETION_VARIABLE)
+    try:
+        maker.get_completion_args()
+    except (LookupError, ValueError):
+        # Another than our script asks: no words, or no number of the one at the cursor.
+        return None
+    return maker.complete()
