@@ -34,6 +34,22 @@ def commands() -> Iterator[tuple[str, click.Command]]:
             yield name, command
 
 
+def helped() -> Iterator[tuple[str, str]]:
+    """Yield each option's help of every command, as it is written."""
+
+    def of(name: str, command: click.Command) -> Iterator[tuple[str, str]]:
+        if isinstance(command, click.Group):
+            for sub_name, sub_command in command.commands.items():
+                yield from of(f"{name} {sub_name}", sub_command)
+        for each in command.params:
+            if isinstance(each, click.Option):
+                yield f"{name} {each.opts[0]}", each.help or ""
+
+    for name, group in cli_app.GROUPS.items():
+        module = importlib.import_module(group.module)
+        yield from of(name, typer.main.get_command(module.app))
+
+
 # --- Versions -------------------------------------------------------------------------
 
 
@@ -110,6 +126,12 @@ def test_the_global_options_are_in_the_help_once(icefloe: Command) -> None:
     assert "--config-dir" in icefloe.bare("--help").out
     assert "--config-dir" not in icefloe.bare("pki", "ticket", "--help").out
     assert "--install-completion" not in icefloe.bare("pki", "--help").out
+
+
+def test_what_holds_without_an_option_stands_before_the_full_stop() -> None:
+    """Typer itself puts a default behind it; those are not written here."""
+    odd = [name for name, text in helped() if re.search(r"\.\s+\[", text)]
+    assert odd == []
 
 
 # --- Mistakes -------------------------------------------------------------------------

@@ -75,15 +75,15 @@ _DataDir: TypeAlias = Annotated[
     typer.Option(
         metavar="DIR",
         help="The gateway's own directory, made at the first start: ledger, key, "
-        f"certificate, CA. Never a node's. [{DATA_DIR_DEFAULT}]",
+        f"certificate, CA. Never a node's [{DATA_DIR_DEFAULT}].",
     ),
 ]
 _Name: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="CN",
-        help="The name in the gateway's certificate, which must be no Endpoint's. "
-        "[icefloe-gateway.HOSTNAME]",
+        help="The name in the gateway's certificate, which must be no Endpoint's "
+        "[icefloe-gateway.HOSTNAME].",
     ),
 ]
 _TicketFile: TypeAlias = Annotated[
@@ -91,7 +91,7 @@ _TicketFile: TypeAlias = Annotated[
     typer.Option(
         metavar="FILE",
         help="Holds the ticket for that name, so that the gateway's certificate is "
-        f"signed too. Not needed to serve. [env: {TICKET_VARIABLE}]",
+        f"signed too. Not needed to serve [env: {TICKET_VARIABLE}].",
     ),
 ]
 _LimitOption: TypeAlias = Annotated[

@@ -34,20 +34,20 @@ _Signer: TypeAlias = Annotated[
     bool | None,
     typer.Option(
         "--signer/--no-signer",
-        help="Whether the daemon may read the CA's key. [whether there is a CA here]",
+        help="Whether the daemon may read the CA's key [whether there is a CA here].",
     ),
 ]
 _User: TypeAlias = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="Who runs it. [whose the data directory is, else 'icinga'; "
-        "icefloe-gateway for a gateway]",
+        help="Who runs it [whose the data directory is, else 'icinga'; "
+        "icefloe-gateway for a gateway].",
     ),
 ]
 _Program: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The program. [the one that runs now]"),
+    typer.Option(metavar="FILE", help="The program [the one that runs now]."),
 ]
 
 
