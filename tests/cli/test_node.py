@@ -395,6 +395,14 @@ def test_the_machines_name_is_the_default(
 # --- api setup ------------------------------------------------------------------------
 
 
+def test_api_setup_takes_no_canarys_name(icefloe: Command) -> None:
+    before = icefloe.files()
+    done = icefloe("api", "setup", "--cn", "icefloe-canary-m1")
+    assert done.code == 1
+    assert "are canaries'" in done.err
+    assert icefloe.files() == before
+
+
 def test_api_setup_leaves_zones_and_salt_alone(icefloe: Command) -> None:
     icefloe.directories.zones_conf.write_text('object Zone "mine" { }\n')
     out = icefloe.ok("api", "setup", "--cn", "m1")

@@ -157,6 +157,29 @@ def test_standard_input_is_a_file_of_answers(
     assert configuration(icefloe).node_name == "a1"
 
 
+@pytest.mark.parametrize("role", [("--master",), ("--zone", "a1", "--endpoint", "p1")])
+@pytest.mark.parametrize("where", ["option", "environment", "file"])
+def test_a_canarys_name_is_refused_with_what_else_is_wrong(
+    icefloe: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    role: tuple[str, ...],
+    where: str,
+) -> None:
+    words: tuple[object, ...] = ("--cn", "icefloe-canary-a1")
+    if where == "environment":
+        monkeypatch.setenv("ICINGA_CN", "icefloe-canary-a1")
+        words = ()
+    elif where == "file":
+        words = ("--file", written(icefloe, 'cn = "icefloe-canary-a1"\n'))
+    before = icefloe.files()
+    done = icefloe(*SETUP, *role, *words, "--listen", "::1,99999")
+    assert done.code == 1
+    assert "2 things have to be corrected" in done.err
+    assert "'icefloe-canary-' are canaries'" in done.err
+    assert "'::1,99999'" in done.err
+    assert icefloe.files() == before
+
+
 def test_every_problem_is_told_with_its_line_and_nothing_is_touched(
     icefloe: Command,
 ) -> None:

@@ -57,6 +57,7 @@ def test_good_answers_are_taken(
         (name_problem, "web/1", "a file name"),
         (name_problem, "w" * 65, "65 bytes"),
         (name_problem, "a,b", "comma"),
+        (name_problem, "icefloe-canary-web1", "are canaries'"),
         (host_problem, "", "needed"),
         (host_problem, "a b", "a blank"),
         (host_problem, "sat1,5665", "','"),

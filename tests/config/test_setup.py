@@ -254,6 +254,26 @@ def test_every_problem_of_a_set_up_is_told_at_once() -> None:
     assert problems_of_setup(AGENT) == problems_of_setup(MASTER) == ()
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"node_name": "icefloe-canary-mon1"},
+        {"parents": (Endpoint("sat1"), Endpoint("icefloe-canary-mon1"))},
+    ],
+    ids=["node", "parent"],
+)
+def test_a_canarys_name_is_no_nodes_and_no_parents(
+    change: dict[str, object],
+) -> None:
+    wrong = replace(AGENT, bind_port=70000, **change)  # type: ignore[arg-type]
+    canary, port = problems_of_setup(wrong)
+    assert "'icefloe-canary-' are canaries'" in canary
+    assert "70000" in port
+    master = replace(MASTER, node_name="icefloe-canary-")
+    assert len(problems_of_setup(master)) == 1
+    assert problems_of_setup(replace(AGENT, node_name="icefloe-canary")) == ()
+
+
 def test_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     directories = empty_node(tmp_path)
     directories.constants_conf.mkdir(parents=True)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from icefloe.config.setup import DEFAULT_GLOBAL_ZONES
+from icefloe.pki.canaries import check_node_name
 from icefloe.pki.errors import CommonNameInvalid
-from icefloe.pki.names import check_common_name
 
 __all__ = [
     "QUESTIONS",
@@ -174,7 +174,7 @@ QUESTIONS: Final = {
 def name_problem(text: str) -> str:
     """Say what is wrong with a node's name."""
     try:
-        check_common_name(text)
+        check_node_name(text)
     except CommonNameInvalid as error:
         return f"{error.problem}; {error.advice}"
     return ""

@@ -20,8 +20,8 @@ from icefloe.config.setup import (
     api_text,
     api_users_text,
 )
+from icefloe.pki.canaries import check_node_name
 from icefloe.pki.errors import CommonNameInvalid
-from icefloe.pki.names import check_common_name
 
 
 def plan_api_setup(
@@ -46,7 +46,7 @@ def plan_api_setup(
         ConfigError: A file to be edited cannot be understood.
     """
     try:
-        check_common_name(node_name)
+        check_node_name(node_name)
     except CommonNameInvalid as error:
         raise PlanError(str(error)) from None
     constants = current.constants_conf or ""

@@ -32,8 +32,8 @@ from icefloe.config.printer import print_comment, print_constant, print_object
 from icefloe.config.schema import API_LISTENER, API_USER, ENDPOINT, PORT_MAX, ZONE
 from icefloe.config.sources import SourceMissing, SourceUnreadable, read_source
 from icefloe.config.syntax import Value
+from icefloe.pki.canaries import check_node_name
 from icefloe.pki.errors import CommonNameInvalid
-from icefloe.pki.names import check_common_name
 
 DEFAULT_GLOBAL_ZONES = ("global-templates", "director-global")
 """Global zones that Icinga's set-up writes unless told not to."""
@@ -244,7 +244,7 @@ def problems_of_setup(setup: NodeSetup) -> tuple[str, ...]:
     problems: list[str] = []
     for endpoint in endpoints:
         try:
-            check_common_name(endpoint.name)
+            check_node_name(endpoint.name)
         except CommonNameInvalid as error:
             problems.append(str(error))
     problems += [

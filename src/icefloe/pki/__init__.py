@@ -11,6 +11,7 @@ Modules, from the ground up:
 * `revocation`: certificate revocation lists.
 * `trust`: whether a certificate is to be believed, and every reason why not.
 * `tickets`: Icinga's enrollment tickets.
+* `canaries`: names that are no node's, and what is different for them.
 
 Nothing here reads a clock, draws entropy, makes a key or touches a file: moments,
 random bytes, keys and texts come in as arguments.  Keys are made and kept by

@@ -10,7 +10,7 @@ of its name is kept for canaries, and every Icefloe node knows four rules for it
   ledger, as for every other name;
 * no key is remembered as the first one of such a name: the next run has another;
 * whoever shows such a certificate is no member of a cluster, whatever its
-  configuration says.
+  configuration says; so no node is set up with such a name.
 
 Real Icinga nodes know nothing of this: a signer's certificate lives for 397 days there.
 """
@@ -19,9 +19,17 @@ from __future__ import annotations
 
 from typing import Final
 
+from icefloe.pki.errors import CommonNameInvalid
+from icefloe.pki.names import check_common_name
 from icefloe.pki.profiles import LEAF_LIFETIME
 
-__all__ = ["CANARY_LIFETIME", "CANARY_PREFIX", "is_canary", "lifetime_for"]
+__all__ = [
+    "CANARY_LIFETIME",
+    "CANARY_PREFIX",
+    "check_node_name",
+    "is_canary",
+    "lifetime_for",
+]
 
 CANARY_PREFIX: Final = "icefloe-canary-"
 """How a canary's common name begins, byte for byte."""
@@ -34,6 +42,23 @@ keeps its request: time to look at what went wrong."""
 def is_canary(cn: str) -> bool:
     """Say whether a name is one of those kept for canaries."""
     return cn.startswith(CANARY_PREFIX)
+
+
+def check_node_name(cn: str) -> str:
+    """Return `cn` when a node, or its parent, may be set up with this name.
+
+    Raises:
+        CommonNameInvalid: No certificate may bear it, or it is a canary's.
+    """
+    check_common_name(cn)
+    if is_canary(cn):
+        raise CommonNameInvalid(
+            cn,
+            problem=f"names that begin with '{CANARY_PREFIX}' are canaries', which are "
+            "no members of a cluster",
+            advice="choose another name",
+        )
+    return cn
 
 
 def lifetime_for(cn: str) -> int:

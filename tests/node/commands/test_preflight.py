@@ -66,7 +66,7 @@ def test_nothing_is_changed(directories: NodeDirectories, tmp_path: Path) -> Non
     assert everything() == before
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "a" * 65, "a,b"])
+@pytest.mark.parametrize("name", ["", "a/b", "a" * 65, "a,b", "icefloe-canary-a"])
 def test_a_name_that_no_node_may_have_ends_it(
     directories: NodeDirectories, name: str
 ) -> None:

@@ -31,9 +31,10 @@ from icefloe.node.commands.preflight_files import check_disk, check_files
 from icefloe.node.commands.preflight_parents import check_parents
 from icefloe.node.commands.setting import Setting
 from icefloe.node.errors import BindFailed
+from icefloe.pki.canaries import check_node_name
 from icefloe.pki.certificates import is_self_signed, key_id, load_pem
 from icefloe.pki.errors import CertificateInvalid, CommonNameInvalid, KeyInvalid
-from icefloe.pki.names import COMMON_NAME_BYTES_MAX, check_common_name, is_dns_name
+from icefloe.pki.names import COMMON_NAME_BYTES_MAX, is_dns_name
 from icefloe.storage.files import FileProblem, read_file_if_there
 from icefloe.storage.identity import (
     IdentityFiles,
@@ -99,7 +100,7 @@ def preflight(wanted: AgentSetup | NodeSetup, setting: Setting) -> Iterator[Chec
 
 def _check_name(name: str, directories: NodeDirectories) -> Check:
     try:
-        check_common_name(name)
+        check_node_name(name)
     except CommonNameInvalid as error:
         return Check(
             "name",
