@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from tests.cli.command import Command
 
+from icefloe.node import service_units
 from icefloe.node.commands import service_files
 from icefloe.node.commands.service_files import node_service
 from icefloe.node.service_units import (
@@ -19,6 +20,14 @@ UNIT = PurePosixPath("/etc/systemd/system/icefloe.service")
 GATEWAY_UNIT = PurePosixPath("/etc/systemd/system/icefloe-gateway.service")
 PROGRAM = ("--program", "/usr/bin/icefloe")
 INSTALL = ("service", "install", *PROGRAM, "--user", "nobody")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return what a service does not see; it would not see this test's own files."""
+    hidden = tmp_path / "home"
+    monkeypatch.setattr(service_units, "HIDDEN_PLACES", (str(hidden),))
+    return hidden
 
 
 def test_show_prints_what_install_would_write_and_writes_nothing(
@@ -78,15 +87,66 @@ def test_install_keeps_the_options_that_an_operator_gave_the_gateway(
 
 
 def test_a_program_that_a_service_cannot_see_is_said_and_nothing_is_written(
-    icefloe: Command, tmp_path: Path
+    icefloe: Command, tmp_path: Path, home: Path
 ) -> None:
     done = icefloe(
-        *("service", "install", "--program", "/home/joe/bin/icefloe"),
+        *("service", "install", "--program", home / "bin/icefloe"),
         *("--user", "nobody", "--root", str(tmp_path / "root")),
     )
     assert done.code == 1
     assert "/opt/icefloe" in done.err
     assert not (tmp_path / "root").exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--gateway",)], ids=["node", "gateway"])
+def test_a_link_to_a_program_is_followed(
+    icefloe: Command, tmp_path: Path, home: Path, words: tuple[str, ...]
+) -> None:
+    link = tmp_path / "icefloe"
+    link.symlink_to(home / "venv" / "bin" / "icefloe")
+    root = tmp_path / "root"
+    done = icefloe("service", "install", *words, "--program", link, "--root", root)
+    assert done.code == 1
+    assert f"'{link}' leads to '{home}/venv/bin/icefloe'" in done.err
+    assert "icefloe-*.whl" in done.err
+    assert not root.exists()
+
+
+@pytest.mark.parametrize("command", ["show", "install"])
+@pytest.mark.parametrize("option", ["--config-dir", "--data-dir"])
+@pytest.mark.parametrize("linked", [False, True], ids=["itself", "a link"])
+def test_a_directory_that_a_service_cannot_see_is_said_and_nothing_is_written(
+    icefloe: Command,
+    tmp_path: Path,
+    home: Path,
+    *,
+    command: str,
+    option: str,
+    linked: bool,
+) -> None:
+    place = home / "joe"
+    if linked:
+        place = tmp_path / "link"
+        place.symlink_to(home / "joe")
+    root = tmp_path / "root"
+    there = ("--root", root) if command == "install" else ()
+    words = ("service", command, *PROGRAM, "--user", "nobody", *there)
+    done = icefloe(option, place, *words)
+    assert done.code == 1
+    assert done.out == ""
+    assert f"'{place}'" in done.err
+    assert f"name that with {option}" in done.err
+    assert not root.exists()
+
+
+def test_a_home_that_is_a_link_hides_where_it_leads(
+    icefloe: Command, tmp_path: Path, home: Path
+) -> None:
+    """As on systems whose /home leads to /var/home."""
+    (tmp_path / "var").mkdir()
+    home.symlink_to(tmp_path / "var")
+    words = ("service", "show", *PROGRAM, "--user", "nobody")
+    assert icefloe("--data-dir", tmp_path / "var" / "joe", *words).code == 1
 
 
 def test_files_of_root_get_a_user_of_their_own(

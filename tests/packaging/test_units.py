@@ -203,7 +203,11 @@ def test_an_odd_path_is_one_word_for_systemd_and_expands_to_nothing() -> None:
     [
         ({"program": ("/root/.local/bin/icefloe",)}, "/opt/icefloe"),
         ({"program": ("/home/joe/venv/bin/icefloe",)}, "/opt/icefloe"),
+        ({"program": ("/home/joe/venv/bin/icefloe",)}, "icefloe-*.whl"),
         ({"program": ("icefloe",)}, "no absolute path"),
+        ({"config_dir": Path("/home/joe/icinga2")}, "--config-dir"),
+        ({"data_dir": Path("/run/user/0/icinga2")}, "--data-dir"),
+        ({"data_dir": Path("/home")}, "homes and /tmp"),
         ({"user": "joe\nExecStart=/bin/sh"}, "no name of a user"),
         ({"data_dir": Path("/srv/a\nb")}, "cannot stand in a unit"),
     ],
@@ -213,3 +217,16 @@ def test_what_no_unit_can_be_made_of_is_refused(
 ) -> None:
     with pytest.raises(ServiceProblem, match=re.escape(said)):
         replace(NODE, **change).files()  # type: ignore[arg-type]
+
+
+def test_all_that_a_service_would_not_see_is_told_at_once() -> None:
+    hidden = replace(NODE, config_dir=Path("/root/etc"), data_dir=Path("/tmp/lib"))
+    with pytest.raises(ServiceProblem) as caught:
+        hidden.files()
+    told = str(caught.value).splitlines()
+    assert ["--config-dir" in line for line in told] == [True, False]
+    assert ["--data-dir" in line for line in told] == [False, True]
+
+
+def test_what_only_begins_like_a_hidden_place_is_seen() -> None:
+    assert replace(NODE, data_dir=Path("/homes/icinga2")).files()

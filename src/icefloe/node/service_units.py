@@ -13,7 +13,7 @@ looked into; on one that does, it can be read and not written.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, Final
@@ -24,12 +24,15 @@ __all__ = [
     "GATEWAY_OPTIONS_FILE",
     "GATEWAY_STOP_SECONDS",
     "GATEWAY_USER",
+    "HIDDEN_PLACES",
     "NODE_STOP_SECONDS",
     "SIGNER_DROP_IN",
     "GatewayService",
+    "Needed",
     "NodeService",
     "ServiceProblem",
     "check_visible",
+    "needed_program",
     "package_files",
 ]
 
@@ -49,14 +52,30 @@ SIGNER_DROP_IN: Final = PurePosixPath(
 )
 """Lets a node's daemon read the CA's key."""
 
+HIDDEN_PLACES: Final = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108
+"""What ProtectHome= and PrivateTmp= of the units hide, with all that is below."""
+
 _SYSTEM_UNITS: Final = PurePosixPath("/etc/systemd/system")
-# What ProtectHome= and PrivateTmp= of the units hide.
-_HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108
 _USER: Final = re.compile(r"[a-z_][a-z0-9_-]{0,30}", re.ASCII)
 
 
 class ServiceProblem(IcefloeError):
     """No unit can be made for this installation; the text says what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """What a service has to see.
+
+    Attributes:
+        path: Where it is.
+        option: By which another one is named.
+        remedy: What to do where a service does not see it.
+    """
+
+    path: str
+    option: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +104,21 @@ class NodeService:
     root_owns: bool = False
     name: ClassVar[str] = "icefloe"
 
+    def needs(self) -> tuple[Needed, ...]:
+        """Return what the service has to see."""
+        return (
+            needed_program(self.program[0]),
+            _directory(self.config_dir, "--config-dir", "/etc/icinga2"),
+            _directory(self.data_dir, "--data-dir", "/var/lib/icinga2"),
+        )
+
     def files(self) -> Mapping[PurePosixPath, str]:
         """Return the text of each file, by its place.
 
         Raises:
-            ServiceProblem: The service could not see the program.
+            ServiceProblem: The service could not see the program, or a directory.
         """
+        check_visible(self.needs())
         found = {_SYSTEM_UNITS / "icefloe.service": self._unit()}
         if self.signs:
             found[SIGNER_DROP_IN] = _SIGNER.format(
@@ -109,7 +137,7 @@ class NodeService:
 
     def _unit(self) -> str:
         directories = ("--config-dir", self.config_dir, "--data-dir", self.data_dir)
-        command = (*_visible(self.program), "daemon", *map(str, directories))
+        command = (*self.program, "daemon", *map(str, directories))
         data_dir = str(self.data_dir)
         return _UNIT.format(
             made_by=_MADE_BY,
@@ -146,9 +174,14 @@ class GatewayService:
     makes_user: bool = True
     name: ClassVar[str] = "icefloe-gateway"
 
+    def needs(self) -> tuple[Needed, ...]:
+        """Return what the service has to see; systemd makes its directory."""
+        return (needed_program(self.program[0]),)
+
     def files(self) -> Mapping[PurePosixPath, str]:
         """Return the text of each file, by its place; see `NodeService.files`."""
-        command = _command((*_visible(self.program), "gateway"))
+        check_visible(self.needs())
+        command = _command((*self.program, "gateway"))
         unit = _UNIT.format(
             made_by=_MADE_BY,
             description="Icefloe gateway: enrolls clients beside an Icinga node",
@@ -282,26 +315,55 @@ GATEWAY_OPTIONS=""
 """
 
 
-def check_visible(path: str) -> None:
-    """Refuse a program, or its interpreter, where the unit's protection hides it.
+def needed_program(path: str) -> Needed:
+    """Return a program, or its interpreter, as a service needs it."""
+    return Needed(
+        path,
+        "--program",
+        "install Icefloe for the whole machine, such as with '/usr/bin/python3 -m venv "
+        "/opt/icefloe' and '/opt/icefloe/bin/pip install icefloe-*.whl' (its wheel), or "
+        "name another program with --program",
+    )
+
+
+def check_visible(
+    needed: Iterable[Needed], *, resolve: Callable[[str], str] = str
+) -> None:
+    """Refuse what the units' protection hides from the service.
+
+    Args:
+        needed: What the service has to see.
+        resolve: Follows the links of a path; without it, paths are taken as they read.
 
     Raises:
-        ServiceProblem: Saying where to install it.
+        ServiceProblem: With every reason, and what to do.
     """
-    if not path.startswith("/"):
-        raise ServiceProblem(f"'{path}' is no absolute path: give one with --program")
-    if path.startswith(_HIDDEN):
-        raise ServiceProblem(
-            f"'{path}' is where a service does not look (homes and /tmp): install "
-            "Icefloe for the whole machine, such as with '/usr/bin/python3 -m venv "
-            "/opt/icefloe' and '/opt/icefloe/bin/pip install icefloe', or name another "
-            "program with --program"
-        )
+    # A home may be a link itself: /home leads to /var/home on some systems.
+    hidden = {*HIDDEN_PLACES, *map(resolve, HIDDEN_PLACES)}
+    problems = []
+    for each in needed:
+        place = PurePosixPath(resolve(each.path))
+        if not each.path.startswith("/"):
+            problems.append(
+                f"'{each.path}' is no absolute path: give one with {each.option}"
+            )
+        elif any(place.is_relative_to(other) for other in hidden):
+            link = "" if str(place) == each.path else f" leads to '{place}', which"
+            problems.append(
+                f"'{each.path}'{link} is where a service does not look "
+                f"(homes and /tmp): {each.remedy}"
+            )
+    if problems:
+        raise ServiceProblem("\n".join(problems))
 
 
-def _visible(program: tuple[str, ...]) -> tuple[str, ...]:
-    check_visible(program[0])
-    return program
+def _directory(path: Path, option: str, better: str) -> Needed:
+    return Needed(
+        str(path),
+        option,
+        f"move it to a place for the whole machine, such as '{better}', and name that "
+        f"with {option}",
+    )
 
 
 def _user(name: str) -> str:

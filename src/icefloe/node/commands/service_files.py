@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import grp
+import os
 import pwd
 import shutil
 import sys
@@ -21,6 +22,7 @@ from icefloe.node.service_units import (
     NodeService,
     ServiceProblem,
     check_visible,
+    needed_program,
 )
 from icefloe.storage.files import (
     ensure_directory,
@@ -51,7 +53,7 @@ def this_program() -> tuple[str, ...]:
     Raises:
         ServiceProblem: A service could not see the interpreter.
     """
-    check_visible(str(Path(sys.executable).resolve()))
+    check_visible([needed_program(sys.executable)], resolve=os.path.realpath)
     called = Path(sys.argv[0])
     if called.name == "icefloe" and (found := shutil.which(str(called))):
         return (str(Path(found).absolute()),)
@@ -80,12 +82,13 @@ def node_service(
 
     Raises:
         LayoutError: A variable names nobody.
-        ServiceProblem: The machine does not know the owner, or we may not look.
+        ServiceProblem: The machine does not know the owner, we may not look, or the
+            service could not see the program or a directory, links followed.
     """
     owner = _owner_of(directories.data_dir, environment)
     new = (PACKAGED_USERS[0], PACKAGED_USERS[0])
     name, group = (user, _group_of(user)) if user else owner or new
-    return NodeService(
+    service = NodeService(
         program=program,
         user=name,
         group=group,
@@ -95,18 +98,26 @@ def node_service(
         makes_user=not user and owner is None,
         root_owns=not user and owner is None and _is_there(directories.data_dir),
     )
+    check_visible(service.needs(), resolve=os.path.realpath)
+    return service
 
 
 def gateway_service(
     directories: NodeDirectories, *, program: tuple[str, ...], user: str = ""
 ) -> GatewayService:
-    """Return the service for a gateway beside the node of these directories."""
-    return GatewayService(
+    """Return the service for a gateway beside the node of these directories.
+
+    Raises:
+        ServiceProblem: The service could not see the program, links followed.
+    """
+    service = GatewayService(
         program=program,
         user=user or GATEWAY_USER,
         node_data_dir=directories.data_dir,
         makes_user=not user,
     )
+    check_visible(service.needs(), resolve=os.path.realpath)
+    return service
 
 
 @dataclass(frozen=True, slots=True)
