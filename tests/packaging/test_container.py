@@ -208,6 +208,45 @@ def test_half_a_first_start_is_taken_up_by_the_next_one_with_the_same_key(
     assert container.key.read_bytes() == key
 
 
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name
+)
+def test_a_stop_ends_the_set_up_and_no_daemon_is_started(
+    container: Container, number: signal.Signals
+) -> None:
+    """Nobody is there to be asked, and the set-up goes on asking for 100 s."""
+    process = container.start(ICEFLOE_WAIT="100")
+    wait_until(lambda: "unreachable" in container.log, what="an attempt")
+    process.send_signal(number)
+    assert process.wait(30) == 128 + number, container.log
+    assert "stopped before the daemon was started" in container.log
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # the set-up has ended as well
+
+
+def test_a_stop_after_the_set_up_starts_no_daemon_either(
+    master: Master, container: Container
+) -> None:
+    """It comes while a node that is set up already is looked at."""
+    master.start()
+    container.down(container.up())
+    programs = container.root / "programs"
+    programs.mkdir()
+    wrapped, asked = programs / "icefloe", container.root / "asked"
+    asked.touch()
+    wrapped.write_text(
+        f'#!/bin/sh\necho "$*" >> {asked}\n[ "$2" != --validate ] || sleep 1\n'
+        f'exec {PROGRAMS}/icefloe "$@"\n'
+    )
+    wrapped.chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    process = container.start(ICEFLOE_WAIT="soon", PATH=path)
+    wait_until(lambda: "--validate" in asked.read_text(), what="the look at the node")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM, container.log
+    assert asked.read_text().splitlines() == ["node setup", "daemon --validate"]
+
+
 def test_a_first_start_that_cannot_be_ends_and_says_so(container: Container) -> None:
     assert container.run(ICEFLOE_WAIT="soon") == 1
     assert "ICEFLOE_WAIT" in container.log
