@@ -182,6 +182,7 @@ def test_first_start_enrolls_and_becomes_the_daemon_and_the_next_asks_nobody(
     health = {
         "ICEFLOE_CONFIG_DIR": str(container.root / "etc"),
         "ICEFLOE_DATA_DIR": str(container.root / "data"),
+        "ICEFLOE_MAIN_PID": str(daemon.pid),
     }
     assert probe.run("health", **health) == 0, probe.log
     container.down(daemon)
@@ -304,6 +305,38 @@ def test_a_gateway_whose_secret_cannot_be_had_does_not_start(
     words = ("gateway", "--upstream", "127.0.0.1,1", "--listen", "127.0.0.1,0")
     assert container.run(*words, ICEFLOE_TICKET_FILE="/no/such/secret") == 1
     assert "cannot read the ticket in '/no/such/secret'" in container.log
+
+
+def test_a_gateway_is_healthy_while_it_answers(
+    master: Master, container: Container, tmp_path: Path
+) -> None:
+    """Its own certificate need not be signed, and its upstream need not be there."""
+    port = free_port()
+    gateway = container.up(
+        *("gateway", "--upstream", f"127.0.0.1,{master.port}"),
+        *("--listen", f"0.0.0.0,{port}", "--ca", container.variables["ICINGA_CACERT"]),
+        ICEFLOE_TICKET_FILE=container.variables["ICINGA_TICKET_FILE"],
+        ICEFLOE_GATEWAY_DIR=str(container.root / "gateway"),
+    )
+    probe = Container(tmp_path / "probe", {"ICEFLOE_MAIN_PID": str(gateway.pid)})
+    probe.root.mkdir()
+    assert probe.run("health") == 0, probe.log
+    assert "the gateway answers" in probe.log
+
+    # As `docker run --init` has it: another process holds the gateway's words.
+    code = "import time; time.sleep(200)"
+    words = ("--", "icefloe-container", "gateway", f"--listen=127.0.0.1,{port}")
+    first = subprocess.Popen([sys.executable, "-c", code, *words])
+    try:
+        probe.variables["ICEFLOE_MAIN_PID"] = str(first.pid)
+        assert probe.run("health") == 0, probe.log
+        container.down(gateway)
+        assert probe.run("health") == 1
+        assert f"does not answer at 127.0.0.1 port {port}" in probe.log
+        assert "Traceback" not in probe.log
+    finally:
+        first.kill()
+        first.wait(30)
 
 
 def test_without_a_node_and_without_variables_the_start_says_what_is_missing(
