@@ -167,7 +167,7 @@ def of_releases(words: Sequence[str], roles: Roles, known: Advisories) -> list[N
     nodes = []
     for word in words:
         told = parse_told(word)
-        thought_of = Target(label=word.strip(), host=str(told.release))
+        thought_of = Target(label=word.strip(), host=told.release.numbers)
         role = role_of(thought_of, roles)
         nodes.append(
             _node(thought_of.label, told.release, f"Icinga {told}", role, known)
