@@ -235,6 +235,33 @@ def test_the_cut_off_answers_are_of_2_14_4_in_a_relays_seat_alone() -> None:
     assert CUT_OFF not in ids("2.14.4", Role.AGENT)
 
 
+@pytest.mark.parametrize(
+    "name, role, has, has_not",
+    [
+        (
+            "icinga2-7680",
+            Role.MASTER,
+            ["2.11.0", "2.11.5"],
+            ["2.10.7", "2.11.6", "2.12.0-rc1", "2.12.0"],
+        ),
+        ("icinga2-7970", Role.MASTER, ["2.12.0-rc1"], ["2.11.6", "2.11.12", "2.12.0"]),
+        (
+            "icinga2-7997",
+            Role.SATELLITE,
+            ["2.11.3", "2.12.0-rc1"],
+            ["2.10.7", "2.11.4", "2.12.0"],
+        ),
+        ("icinga2-7650", Role.AGENT, ["2.11.0", "2.11.12"], ["2.10.7", "2.12.0"]),
+        ("icinga2-6566", Role.SATELLITE, ["2.8.2", "2.9.3"], ["2.8.1", "2.10.0"]),
+    ],
+)
+def test_what_stopped_enrollment_before_2_13_is_of_the_releases_that_had_it(
+    name: str, role: Role, has: list[str], has_not: list[str]
+) -> None:
+    assert all(name in ids(each, role) for each in has)
+    assert not any(name in ids(each, role) for each in has_not)
+
+
 def concern(name: str, version: str, role: Role | None) -> Any:
     found = KNOWN.concerning(release(version), role)
     return next(each for each in found if each.advisory.id == name)
