@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from tests.source_tree import ROOT
 
-from icefloe.cli.fleet_advisories import known_advisories
 from icefloe.node.fleet.advisories import (
     BEFORE_TELLING,
     SEATS,
@@ -19,6 +18,7 @@ from icefloe.node.fleet.advisories import (
     Severity,
     parse_advisories,
 )
+from icefloe.node.fleet.reading import known_advisories
 from icefloe.node.fleet.releases import (
     Range,
     Release,

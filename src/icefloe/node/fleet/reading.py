@@ -1,4 +1,4 @@
-"""The files that say whom to look at and by which CA to judge; the one that is written.
+"""The files that say whom to look at and by what to judge; the one that is written.
 
 PyYAML is imported only for a file in YAML: it is an extra of the package.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import msgspec
 
 from icefloe.doors import WallTime
 from icefloe.node.fleet import inventory
+from icefloe.node.fleet.advisories import Advisories, parse_advisories
 from icefloe.node.fleet.targets import (
     Target,
     TargetInvalid,
@@ -32,6 +34,7 @@ from icefloe.storage.files import (
 
 __all__ = [
     "doubts_of",
+    "known_advisories",
     "read_anchor",
     "read_inventory",
     "read_list",
@@ -144,6 +147,16 @@ def read_anchor(
     except FileProblem:
         return None  # nobody asked for it, and this user may not read it
     return None if content is None else (TrustAnchor.from_pem(content, lists), own)
+
+
+def known_advisories() -> Advisories:
+    """Read the package's data.
+
+    Raises:
+        AdvisoriesInvalid: A bug of the package.
+    """
+    data = resources.files(__package__) / "advisories.toml"
+    return parse_advisories(data.read_text(encoding="utf-8"))
 
 
 def doubts_of(anchor: TrustAnchor, at: WallTime) -> list[str]:
