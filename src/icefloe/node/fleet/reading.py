@@ -37,7 +37,6 @@ __all__ = [
     "known_advisories",
     "read_anchor",
     "read_inventory",
-    "read_list",
     "read_targets",
     "write_repair",
 ]
@@ -72,17 +71,17 @@ def read_targets(
     found: list[Target] = []
     for word in words:
         if word.startswith("@"):
-            found += read_list(Path(word[1:]), port=port)
+            found += _read_list(Path(word[1:]), port=port)
         else:
             found.append(parse_target(word, port=port))
     for path in files:
-        found += read_list(path, port=port)
+        found += _read_list(path, port=port)
     for path in inventories:
         found += read_inventory(path, port=port)
     return found
 
 
-def read_list(path: Path, *, port: int) -> list[Target]:
+def _read_list(path: Path, *, port: int) -> list[Target]:
     """Read a file with a target a line.
 
     Raises:
@@ -169,7 +168,7 @@ def doubts_of(anchor: TrustAnchor, at: WallTime) -> list[str]:
         return []
     doubts = []
     for ca in anchor.all_cas:
-        name = describe(ca)[1][1]
+        name = dict(describe(ca))["Subject"]
         lists = [each for each in anchor.revocation_lists if each.issuer == ca.subject]
         ends = [each.next_update for each in lists]
         if not lists:
