@@ -448,6 +448,12 @@ def test_a_release_can_be_asked_about_before_it_is_installed(icefloe: Command) -
     assert node["release"] == "2.13.6"
     assert node["runs"] == "Icinga 2.13.6-1"
     assert icefloe("fleet", "advisories", "--release", "2.16.5").code == 0
+    before = decoded(
+        icefloe("fleet", "advisories", "--release", "2.14.5~rc1-1", "--json")
+    )
+    (node,) = before["nodes"]
+    assert (node["release"], node["runs"]) == ("2.14.5-rc1", "Icinga 2.14.5~rc1-1")
+    assert "icinga2-10330" in {each["id"] for each in node["concerns"]}
     newer = icefloe("fleet", "advisories", "--release", "2.99.0")
     assert "newer than these advisories" in newer.out
 

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
-from icefloe.pki._openssl_text import algorithm_text, name_text, span_text, time_text
+from icefloe.pki._openssl_text import algorithm_text, name_text, time_text
 from tests.pki.makers import name
 
 
@@ -90,24 +90,6 @@ def test_bits_are_shown_in_hex() -> None:
 )
 def test_a_time_reads_as_openssl_prints_it(moment: datetime, text: str) -> None:
     assert time_text(moment) == text
-
-
-@pytest.mark.parametrize(
-    "seconds, text",
-    [
-        (0, "0 s"),
-        (-5, "5 s"),
-        (119.4, "119 s"),
-        (120, "2 min"),
-        (7199, "119 min"),
-        (7500, "2 h 5 min"),
-        (172799, "47 h 59 min"),
-        (172800, "2 days"),
-        (397 * 86400, "397 days"),
-    ],
-)
-def test_a_span_is_in_words_that_fit_its_size(seconds: float, text: str) -> None:
-    assert span_text(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -46,18 +46,20 @@ from icefloe.errors import IcefloeError
 from icefloe.lab.screen import bar
 from icefloe.node.doors import RealClock
 from icefloe.node.fleet import repair as repairing
+from icefloe.node.fleet.nodes import of_looks, of_releases, parse_roles
 from icefloe.node.fleet.reading import (
     doubts_of,
+    known_advisories,
     read_anchor,
     read_targets,
     write_repair,
 )
 from icefloe.node.fleet.report import Audit, csv_of, facts_of_audit, worst_first
+from icefloe.node.fleet.sightings import Look
 from icefloe.node.fleet.states import DAYS_DEFAULT, Names
 from icefloe.node.fleet.survey import (
     AT_ONCE_DEFAULT,
     SECONDS_DEFAULT,
-    Look,
     Survey,
     look_at_all,
 )
@@ -191,21 +193,21 @@ def advisories(
     """
     output = invocation(ctx).output.for_one_result(alone=as_json)
     with telling_unknown(output):
-        known = fleet_advisories.known_advisories()
+        known = known_advisories()
         if list_all:
             fleet_advisories.show_list(known, output, as_json=as_json)
             return
-        roles = fleet_advisories.parse_roles(role or ())
+        roles = parse_roles(role or ())
         if release:
             if hosts or files or inventories:
                 raise click.UsageError("--release asks nobody: leave hosts out", ctx)
-            nodes = fleet_advisories.of_releases(release, roles, known)
+            nodes = of_releases(release, roles, known)
             whole = True
         else:
             targets = targets_of(ctx, hosts, files, inventories, port)
             survey = Survey(at_once=at_once, seconds=timeout, greeting=True)
             looks, whole = look(targets, survey)
-            nodes = fleet_advisories.of_looks(looks, roles, known)
+            nodes = of_looks(looks, roles, known)
         code = fleet_advisories.show(
             nodes, known, output, as_json=as_json, in_order=not release
         )

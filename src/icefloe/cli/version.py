@@ -16,12 +16,10 @@ from icefloe import __version__
 def version_text() -> str:
     """Return the lines, each ended."""
     # Here, for start-up: every command imports this module, hardly one runs it.
-    from icefloe.wire.catalogue import OUR_VERSION
+    from icefloe.wire.catalogue import OUR_VERSION, format_version
 
-    major, rest = divmod(OUR_VERSION, 10_000)
-    minor, patch = divmod(rest, 100)
     return (
         "icinga2 - Icefloe, a node of an Icinga 2 cluster "
-        f"(version: {major}.{minor}.{patch})\n\n"
+        f"(version: {format_version(OUR_VERSION)})\n\n"
         f"Icefloe {__version__}, Python {platform.python_version()}\n"
     )

@@ -21,7 +21,7 @@ from icefloe.cluster.peer import Peer
 from icefloe.cluster.rules import may_command
 from icefloe.cluster.zones import ZoneTree
 from icefloe.doors import WallTime
-from icefloe.wire.catalogue import CHECK_RESULT, EXECUTED_COMMAND
+from icefloe.wire.catalogue import CHECK_RESULT, EXECUTED_COMMAND, format_version
 from icefloe.wire.commands import (
     EXIT_NOT_ACCEPTED,
     ExecuteCommand,
@@ -190,10 +190,3 @@ def child_alarm(peer: Peer, hello: HelloReceived | None) -> ChildAlarm | None:
             " and enroll it through this node only."
         ),
     )
-
-
-def format_version(version: int) -> str:
-    """Write the version of a Hello as people do: 21605 is 2.16.5."""
-    major, rest = divmod(version, 10_000)
-    minor, patch = divmod(rest, 100)
-    return f"{major}.{minor}.{patch}"

@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from icefloe.pki import certificates
-from icefloe.pki._openssl_text import name_text, span_text, time_text
+from icefloe.pki._openssl_text import name_text, time_text
 from icefloe.pki.errors import KeyInvalid, Reason, ReasonCode
 from icefloe.pki.keys import require_supported, signature_algorithm_problem
+from icefloe.pki.spans import span_text
 
 __all__ = [
     "ca_problems",

@@ -12,7 +12,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID, SignatureAlgorithmOID
 
-__all__ = ["algorithm_text", "name_text", "span_text", "time_text"]
+__all__ = ["algorithm_text", "name_text", "time_text"]
 
 _SHORT_NAMES: Final = {
     NameOID.COMMON_NAME: "CN",
@@ -64,18 +64,6 @@ def time_text(moment: datetime) -> str:
     """Return a moment as `Nov 22 09:17:53 2026 GMT`; one-digit days get a blank."""
     utc = moment.astimezone(UTC)
     return f"{_MONTHS[utc.month - 1]} {utc.day:2} {utc:%H:%M:%S} {utc.year:04} GMT"
-
-
-def span_text(seconds: float) -> str:
-    """Return a length of time in words that fit its size: `3 days`, `2 h 5 min`."""
-    whole = round(abs(seconds))
-    if whole < 120:
-        return f"{whole} s"
-    if whole < 2 * 3600:
-        return f"{whole // 60} min"
-    if whole < 2 * 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} days"
 
 
 def name_text(name: x509.Name) -> str:

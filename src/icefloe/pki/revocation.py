@@ -26,7 +26,7 @@ from typing import Final, Self
 from cryptography import x509
 
 from icefloe.pki._decoding import DECODING_ERRORS, decoding
-from icefloe.pki._openssl_text import name_text, span_text, time_text
+from icefloe.pki._openssl_text import name_text, time_text
 from icefloe.pki.errors import (
     KeyInvalid,
     Reason,
@@ -34,6 +34,7 @@ from icefloe.pki.errors import (
     RevocationListInvalid,
 )
 from icefloe.pki.keys import require_supported, signature_algorithm_problem
+from icefloe.pki.spans import span_text
 
 __all__ = ["CRL_BYTES_MAX", "RevocationList", "load_revocation_lists"]
 

@@ -18,7 +18,7 @@ from icefloe.storage.ledger_copies import open_for_reading
 from icefloe.storage.ledger_errors import from_sqlite
 from icefloe.storage.ledger_schema import check_schema
 
-__all__ = ["ROWS_MAX", "WaitingRow", "read_waiting"]
+__all__ = ["WaitingRow", "read_waiting"]
 
 ROWS_MAX: Final = 50_000
 """The most requests that are read, the oldest ones."""

@@ -54,6 +54,7 @@ __all__ = [
     "RequestCertificate",
     "SetLogPosition",
     "UpdateCertificate",
+    "format_version",
     "is_known",
 ]
 
@@ -127,6 +128,13 @@ def is_known(method: str) -> bool:
     one is text of any length from a peer.
     """
     return method in KNOWN_METHODS
+
+
+def format_version(version: int) -> str:
+    """Write the version of a Hello as people do: 21605 is 2.16.5."""
+    major, rest = divmod(version, 10_000)
+    minor, patch = divmod(rest, 100)
+    return f"{major}.{minor}.{patch}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from tests.source_tree import ROOT
 
-from icefloe.cli.fleet_advisories import known_advisories
 from icefloe.node.fleet.advisories import (
     BEFORE_TELLING,
     SEATS,
@@ -19,6 +18,7 @@ from icefloe.node.fleet.advisories import (
     Severity,
     parse_advisories,
 )
+from icefloe.node.fleet.reading import known_advisories
 from icefloe.node.fleet.releases import (
     Range,
     Release,
@@ -84,6 +84,41 @@ def test_a_release_is_read_as_packages_spell_it(
 
 
 @pytest.mark.parametrize(
+    "text, told",
+    [
+        ("2.14.5~rc1-1", "2.14.5-rc1"),
+        ("r2.14.5-rc2", "2.14.5-rc2"),
+        ("v2.12.0-RC1", "2.12.0-rc1"),
+        ("2.14.5-0.rc1.el9", "2.14.5-rc1"),
+        ("2.14.5~beta1", "2.14.5-pre"),
+        ("2.14.5~rc", "2.14.5-pre"),
+        ("2.14.5~git20250131.81f7bce-1", "2.14.5-pre"),
+        ("2.14.5-dev", "2.14.5-pre"),
+    ],
+)
+def test_what_comes_before_a_release_is_older_than_it(text: str, told: str) -> None:
+    found = parse_told(text)
+    assert str(found.release) == told
+    assert str(found) == text.removeprefix("r").removeprefix("v")
+    assert found.release < found.release.out
+    assert found.release.branch == found.release.out.branch
+
+
+def test_release_candidates_are_in_their_order() -> None:
+    told = [parse_told(f"2.14.5{end}").release for end in ("~dev", "-rc1", "-rc10", "")]
+    assert told == sorted(told)
+    assert release("2.14.4") < told[0]
+    assert len(set(told)) == len(told)
+
+
+@pytest.mark.parametrize(
+    "text", ["2.14.5-1", "2.14.5~bookworm1", "2.14.5+git63", "2.14.5-1.rcos", "2.14.5"]
+)
+def test_what_only_looks_like_it_is_the_release(text: str) -> None:
+    assert parse_told(text).release == release("2.14.5")
+
+
+@pytest.mark.parametrize(
     "text", ["", "2", "two", "2.14.4.5", "2.14.4 or so", "x2.14.4", "2.14.4-\x1b[2J"]
 )
 def test_what_is_no_release_is_refused(text: str) -> None:
@@ -108,6 +143,14 @@ def test_a_hello_says_a_release(number: int, told: str) -> None:
         ("<2.13.10", ["2.13.9", "2.4.0"], ["2.13.10", "2.14.0"]),
         (">=2.14.0,<=2.14.4", ["2.14.4"], ["2.14.5"]),
         (">=2.16.2", ["2.16.2", "3.0.0"], ["2.16.1"]),
+        # A candidate has what its release has, and what its release mended.
+        (
+            ">=2.14.0, <2.14.5",
+            ["2.14.0-rc1", "2.14.4-rc1", "2.14.5-rc1"],
+            ["2.14.6-rc1", "2.13.14-rc1"],
+        ),
+        ("=2.14.4", ["2.14.4-rc1", "2.14.5-rc1"], ["2.14.3-rc1"]),
+        (">=2.12.0-rc1, <2.12.0", ["2.12.0-rc1"], ["2.12.0", "2.11.12"]),
     ],
 )
 def test_a_range_holds_what_it_says(
@@ -186,9 +229,37 @@ def test_every_key_of_the_data_is_needed() -> None:
 
 def test_the_cut_off_answers_are_of_2_14_4_in_a_relays_seat_alone() -> None:
     assert CUT_OFF in ids("2.14.4", Role.SATELLITE)
+    assert CUT_OFF in ids("2.14.5-rc1", Role.SATELLITE)
     for other in ("2.14.3", "2.14.5", "2.13.14", "2.15.0", "2.16.5"):
         assert CUT_OFF not in ids(other, Role.SATELLITE)
     assert CUT_OFF not in ids("2.14.4", Role.AGENT)
+
+
+@pytest.mark.parametrize(
+    "name, role, has, has_not",
+    [
+        (
+            "icinga2-7680",
+            Role.MASTER,
+            ["2.11.0", "2.11.5"],
+            ["2.10.7", "2.11.6", "2.12.0-rc1", "2.12.0"],
+        ),
+        ("icinga2-7970", Role.MASTER, ["2.12.0-rc1"], ["2.11.6", "2.11.12", "2.12.0"]),
+        (
+            "icinga2-7997",
+            Role.SATELLITE,
+            ["2.11.3", "2.12.0-rc1"],
+            ["2.10.7", "2.11.4", "2.12.0"],
+        ),
+        ("icinga2-7650", Role.AGENT, ["2.11.0", "2.11.12"], ["2.10.7", "2.12.0"]),
+        ("icinga2-6566", Role.SATELLITE, ["2.8.2", "2.9.3"], ["2.8.1", "2.10.0"]),
+    ],
+)
+def test_what_stopped_enrollment_before_2_13_is_of_the_releases_that_had_it(
+    name: str, role: Role, has: list[str], has_not: list[str]
+) -> None:
+    assert all(name in ids(each, role) for each in has)
+    assert not any(name in ids(each, role) for each in has_not)
 
 
 def concern(name: str, version: str, role: Role | None) -> Any:

@@ -9,7 +9,7 @@ from tests.test_architecture import roads_to_io
 DECIDING = frozenset(
     {
         *("targets", "inventory", "sightings", "states", "verdicts", "repair"),
-        *("releases", "advisories", "upgrades", "report"),
+        *("releases", "advisories", "nodes", "upgrades", "report"),
     }
 )
 FLEET = "icefloe.node.fleet."

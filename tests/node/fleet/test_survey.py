@@ -15,9 +15,9 @@ from tests.node.fleet.rig import KINDS, Rig, Shows, Silent, rig_of
 
 from icefloe.node.errors import ConnectAttempt, ConnectFailed
 from icefloe.node.fleet.greeting import our_greeting
-from icefloe.node.fleet.sightings import Cause, Greeting, Presented, Unreached
+from icefloe.node.fleet.sightings import Cause, Greeting, Look, Presented, Unreached
 from icefloe.node.fleet.states import State
-from icefloe.node.fleet.survey import Look, Survey, _unreached, look_at_all
+from icefloe.node.fleet.survey import Survey, _unreached, look_at_all
 from icefloe.node.fleet.targets import parse_target
 from icefloe.node.tls.contexts import server_context
 from icefloe.wire import jsonrpc

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from icefloe.cluster.duties import format_version
 from icefloe.enrollment.problems import problem_of_result
 from icefloe.enrollment.requester import AskResult, Came
 from icefloe.node.acceptance import tidy
 from icefloe.node.checks.canary_run import CanaryRun
 from icefloe.node.checks.plugin import Perf
 from icefloe.pki.canaries import CANARY_LIFETIME
+from icefloe.wire.catalogue import format_version
 
 __all__ = [
     "details_of",

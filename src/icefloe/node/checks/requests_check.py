@@ -11,8 +11,9 @@ from icefloe.doors import WallTime
 from icefloe.node.acceptance import tidy
 from icefloe.node.checks.plugin import Outcome, Perf, PluginState, Range, worst
 from icefloe.node.checks.requests_read import Lying, RequestsSeen
+from icefloe.pki.spans import span_text
 
-__all__ = ["NAME", "RequestsKind", "RequestsThresholds", "age_text", "requests_outcome"]
+__all__ = ["NAME", "RequestsKind", "RequestsThresholds", "requests_outcome"]
 
 NAME: Final = "REQUESTS"
 
@@ -21,8 +22,6 @@ SHOWN_MAX: Final = 20
 
 KEPT_DAYS: Final = 7
 """protocol: Icinga deletes a request file that nobody has written for so long."""
-
-_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 class RequestsKind(enum.StrEnum):
@@ -83,14 +82,6 @@ def requests_outcome(
     )
 
 
-def age_text(seconds: float) -> str:
-    """Word an age: `45 s`, `12 min`, `3 h`, `2 d`."""
-    for unit, length in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
-        if seconds >= 2 * length:
-            return f"{int(seconds // length)} {unit}"
-    return f"{int(max(seconds, 0))} s"
-
-
 def _performance(
     seen: RequestsSeen, thresholds: RequestsThresholds, at: WallTime
 ) -> dict[str, Perf]:
@@ -126,7 +117,7 @@ def _texts(seen: RequestsSeen, at: WallTime) -> Iterator[str]:
         first = seen.unanswered[0]
         yield (
             f"{_count(len(seen.unanswered), 'request')} unanswered, the oldest for "
-            f"{age_text(at - first.since)} ('{tidy(first.cn)}')"
+            f"{span_text(at - first.since)} ('{tidy(first.cn)}')"
         )
     else:
         yield "no request unanswered"
@@ -134,7 +125,7 @@ def _texts(seen: RequestsSeen, at: WallTime) -> Iterator[str]:
         first = seen.unfetched[0]
         yield (
             f"{_count(len(seen.unfetched), 'answer')} not fetched, the oldest for "
-            f"{age_text(at - first.since)} ('{tidy(first.cn)}')"
+            f"{span_text(at - first.since)} ('{tidy(first.cn)}')"
         )
     if seen.broken:
         yield f"{_count(len(seen.broken), 'file')} cannot be understood"
@@ -149,7 +140,7 @@ def _details(seen: RequestsSeen, at: WallTime) -> Iterator[str]:
         for each in requests[:SHOWN_MAX]:
             note = f" ({tidy(each.note)})" if each.note else ""
             yield (
-                f"{what}: {tidy(each.cn)}, {age_text(at - each.since)}, "
+                f"{what}: {tidy(each.cn)}, {span_text(at - each.since)}, "
                 f"{each.fingerprint}{note}"
             )
         if len(requests) > SHOWN_MAX:

@@ -28,7 +28,7 @@ from icefloe.storage.files import FileProblem
 from icefloe.storage.identity import IdentityFiles, load_files
 from icefloe.storage.set_aside import set_aside, take_up
 
-__all__ = ["Requested", "begin_request", "request_certificate"]
+__all__ = ["begin_request", "request_certificate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

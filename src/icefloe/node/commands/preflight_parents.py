@@ -18,6 +18,7 @@ from icefloe.node.commands.looking import Look, Reached, look_at_all
 from icefloe.node.commands.setting import Setting
 from icefloe.pki.certificates import common_names, fingerprint
 from icefloe.pki.errors import PKIError
+from icefloe.pki.spans import span_text
 from icefloe.pki.trust import CLOCKS_APART_SECONDS_MAX, TrustAnchor
 from icefloe.storage.identity import IdentityFiles, load_trust_anchor
 
@@ -25,9 +26,6 @@ __all__ = ["check_clock", "check_parents", "short_fingerprint"]
 
 _FINGERPRINT_BYTES_SHOWN: Final = 6
 _UNREMARKABLE_SECONDS: Final = 2.0
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86400
 
 
 def check_parents(wanted: AgentSetup, setting: Setting) -> Iterator[Check]:
@@ -141,7 +139,7 @@ def _apart(look: Look, ahead: float) -> Check:
         text = f"it agrees with that of {look.parent}"
         return Check("clock", ok=True, detail=text)
     way = "behind" if ahead > 0 else "ahead of"
-    text = f"it is {_span(apart)} {way} that of {look.parent}"
+    text = f"it is {span_text(apart)} {way} that of {look.parent}"
     if apart <= CLOCKS_APART_SECONDS_MAX:
         return Check("clock", ok=True, detail=text)
     return _wrong(text)
@@ -172,14 +170,6 @@ def _wrong(text: str) -> Check:
         code=Code.CLOCK_WRONG,
         fix="set the clock (timedatectl set-ntp true), then run this again",
     )
-
-
-def _span(seconds: float) -> str:
-    """Word a length of time, in the one unit that fits."""
-    for size, unit in ((_DAY, "days"), (_HOUR, "hours"), (_MINUTE, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
 
 
 def _named(leaf: x509.Certificate) -> str:

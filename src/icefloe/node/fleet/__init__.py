@@ -7,6 +7,7 @@
     states, verdicts      what it means                                no IO
     report, repair        what is told of it, and written              no IO
     releases, advisories  versions against the published defects       no IO
+    nodes                 what each one runs, and what concerns it     no IO
     upgrades              in which order to upgrade                    no IO
 
 Nothing here asks a node for anything or changes one.

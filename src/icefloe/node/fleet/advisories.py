@@ -25,7 +25,6 @@ __all__ = [
     "AdvisoriesInvalid",
     "Advisory",
     "Concern",
-    "LeftOut",
     "Role",
     "Seat",
     "Severity",

@@ -1,4 +1,4 @@
-"""The files that say whom to look at and by which CA to judge; the one that is written.
+"""The files that say whom to look at and by what to judge; the one that is written.
 
 PyYAML is imported only for a file in YAML: it is an extra of the package.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ import msgspec
 
 from icefloe.doors import WallTime
 from icefloe.node.fleet import inventory
+from icefloe.node.fleet.advisories import Advisories, parse_advisories
 from icefloe.node.fleet.targets import (
     Target,
     TargetInvalid,
@@ -32,9 +34,9 @@ from icefloe.storage.files import (
 
 __all__ = [
     "doubts_of",
+    "known_advisories",
     "read_anchor",
     "read_inventory",
-    "read_list",
     "read_targets",
     "write_repair",
 ]
@@ -69,17 +71,17 @@ def read_targets(
     found: list[Target] = []
     for word in words:
         if word.startswith("@"):
-            found += read_list(Path(word[1:]), port=port)
+            found += _read_list(Path(word[1:]), port=port)
         else:
             found.append(parse_target(word, port=port))
     for path in files:
-        found += read_list(path, port=port)
+        found += _read_list(path, port=port)
     for path in inventories:
         found += read_inventory(path, port=port)
     return found
 
 
-def read_list(path: Path, *, port: int) -> list[Target]:
+def _read_list(path: Path, *, port: int) -> list[Target]:
     """Read a file with a target a line.
 
     Raises:
@@ -146,6 +148,16 @@ def read_anchor(
     return None if content is None else (TrustAnchor.from_pem(content, lists), own)
 
 
+def known_advisories() -> Advisories:
+    """Read the package's data.
+
+    Raises:
+        AdvisoriesInvalid: A bug of the package.
+    """
+    data = resources.files(__package__) / "advisories.toml"
+    return parse_advisories(data.read_text(encoding="utf-8"))
+
+
 def doubts_of(anchor: TrustAnchor, at: WallTime) -> list[str]:
     """Say where revocation lists that were given do not tell what is revoked.
 
@@ -156,7 +168,7 @@ def doubts_of(anchor: TrustAnchor, at: WallTime) -> list[str]:
         return []
     doubts = []
     for ca in anchor.all_cas:
-        name = describe(ca)[1][1]
+        name = dict(describe(ca))["Subject"]
         lists = [each for each in anchor.revocation_lists if each.issuer == ca.subject]
         ends = [each.next_update for each in lists]
         if not lists:

@@ -3,6 +3,11 @@
 A release is three numbers.  Packages decorate them: `v2.14.4`, `r2.13.6-1` (Debian),
 `2.14.3-1.el9`, `r2.14.4-1+debian12`.  What stands behind the numbers is the packager's:
 it may stand for mended defects that the numbers do not show, so it is kept and told.
+
+What comes before a release bears its numbers too: `2.14.5~rc1-1`, `v2.12.0-rc1`.  It is
+older than the release, and nobody says which of its defects it has: it counts as having
+those that the release mended, and those that the release has.  A Hello bears numbers
+alone, so it does not tell one from the other.
 """
 
 from __future__ import annotations
@@ -19,7 +24,16 @@ _TOLD: Final = re.compile(
     r"(?:icinga2?[ /-])?[vr]?(\d{1,3})\.(\d{1,3})(?:\.(\d{1,3}))?([-+~].{0,60})?",
     re.IGNORECASE,
 )
-_BOUND: Final = re.compile(r"(>=|<=|<|=)\s*(\d+\.\d+\.\d+)")
+_BEFORE: Final = re.compile(
+    r"[-~.](?:rc[-.]?(\d{1,3})?|alpha|beta|dev|pre)(?![a-z])|~(?:git|snapshot)(?![a-z])",
+    re.IGNORECASE,
+)
+"""What marks a release that is not yet out.  `~bookworm1` and the like do not: they name
+whom a package is for."""
+_PLAIN: Final = re.compile(r"(\d+)\.(\d+)\.(\d+)(?:-rc(\d{1,3}))?")
+_BOUND: Final = re.compile(rf"(>=|<=|<|=)\s*({_PLAIN.pattern})")
+_OUT: Final = 1_000
+"""Sorts after every number that a release candidate may have."""
 
 
 class ReleaseUnreadable(IcefloeError):
@@ -27,15 +41,36 @@ class ReleaseUnreadable(IcefloeError):
 
 
 class Release(NamedTuple):
-    """A release of Icinga 2; compares as releases do."""
+    """A release of Icinga 2, or what came before it; compares as releases do.
+
+    Attributes:
+        major: First number.
+        minor: Second number.
+        patch: Third number.
+        candidate: Number of the release candidate, 0 for anything else before the
+            release; left out for the release itself.
+    """
 
     major: int
     minor: int
     patch: int
+    candidate: int = _OUT
 
     def __str__(self) -> str:
         """As people write it."""
+        if self.candidate == _OUT:
+            return self.numbers
+        return f"{self.numbers}-{f'rc{self.candidate}' if self.candidate else 'pre'}"
+
+    @property
+    def numbers(self) -> str:
+        """What a release has in common with what came before it."""
         return f"{self.major}.{self.minor}.{self.patch}"
+
+    @property
+    def out(self) -> Release:
+        """The release itself."""
+        return self._replace(candidate=_OUT)
 
     @property
     def branch(self) -> tuple[int, int]:
@@ -50,15 +85,16 @@ class Release(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Release:
-        """Read three plain numbers.
+        """Read three plain numbers, or `2.12.0-rc1`.
 
         Raises:
             ReleaseUnreadable: It is not that.
         """
-        found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", text)
+        found = _PLAIN.fullmatch(text)
         if found is None:
             raise ReleaseUnreadable(f"{text!r} is no release such as 2.14.4")
-        return cls(int(found[1]), int(found[2]), int(found[3]))
+        candidate = _OUT if found[4] is None else int(found[4])
+        return cls(int(found[1]), int(found[2]), int(found[3]), candidate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +102,7 @@ class Told:
     """A release as a package or a person names it.
 
     Attributes:
-        release: The numbers.
+        release: What the numbers stand for.
         decoration: What stands behind them, such as `-1+deb12u2`; "" for none.
     """
 
@@ -75,7 +111,7 @@ class Told:
 
     def __str__(self) -> str:
         """The numbers with what stands behind them."""
-        return f"{self.release}{self.decoration}"
+        return f"{self.release.numbers}{self.decoration}"
 
 
 def parse_told(text: str) -> Told:
@@ -89,7 +125,11 @@ def parse_told(text: str) -> Told:
         shown = text[:80]
         raise ReleaseUnreadable(f"{shown!r} is no release such as 2.14.4 or r2.13.6-1")
     release = Release(int(found[1]), int(found[2]), int(found[3] or 0))
-    return Told(release, found[4] or "")
+    decoration = found[4] or ""
+    before = _BEFORE.search(decoration)
+    if before is not None:
+        release = release._replace(candidate=int(before[1] or 0))
+    return Told(release, decoration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +145,8 @@ class Range:
     end: Release | None
 
     def __contains__(self, release: Release) -> bool:
-        """Say whether a release is in it."""
-        if self.first is not None and release < self.first:
+        """Say whether a release is in it; what came before `first` counts as `first`."""
+        if self.first is not None and release.out < self.first:
             return False
         return self.end is None or release < self.end
 
@@ -120,7 +160,7 @@ def _before(first: Release | None, end: Release | None) -> bool:
 
 
 def parse_range(text: str) -> Range:
-    """Read `>=2.14.0, <2.14.5`, `<2.13.10` or `=2.14.4`.
+    """Read `>=2.14.0, <2.14.5`, `<2.13.10`, `=2.14.4` or `>=2.12.0-rc1, <2.12.0`.
 
     Raises:
         ReleaseUnreadable: It is not of that form, or nothing can be in it.
@@ -137,7 +177,7 @@ def parse_range(text: str) -> Range:
         if sign == "<":
             end = release
         elif sign in {"<=", "="}:
-            end = release._replace(patch=release.patch + 1)
+            end = release.out._replace(patch=release.patch + 1)
     if not _before(first, end):
         raise ReleaseUnreadable(f"{text!r} holds no release")
     return Range(first, end)

@@ -25,7 +25,6 @@ __all__ = [
     "csv_of",
     "days_left",
     "facts_of_audit",
-    "facts_of_verdict",
     "issuers",
     "time_text",
     "worst_first",
@@ -156,11 +155,11 @@ def facts_of_audit(audit: Audit, shown: Sequence[Verdict]) -> dict[str, object]:
             }
             for each in issuers(audit.verdicts)
         ],
-        "hosts": [facts_of_verdict(each, audit.at) for each in shown],
+        "hosts": [_facts_of_verdict(each, audit.at) for each in shown],
     }
 
 
-def facts_of_verdict(verdict: Verdict, at: WallTime) -> dict[str, object]:
+def _facts_of_verdict(verdict: Verdict, at: WallTime) -> dict[str, object]:
     """Return what `--json` says about one host."""
     target = verdict.target
     return {

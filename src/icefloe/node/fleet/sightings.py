@@ -9,7 +9,9 @@ import enum
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-__all__ = ["Cause", "Greeting", "Presented", "Sighting", "Unreached"]
+from icefloe.node.fleet.targets import Target
+
+__all__ = ["Cause", "Greeting", "Look", "Presented", "Sighting", "Unreached"]
 
 
 class Cause(enum.StrEnum):
@@ -82,3 +84,11 @@ class Unreached:
 
 
 Sighting: TypeAlias = Presented | Unreached
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was seen of one target."""
+
+    target: Target
+    sighting: Sighting

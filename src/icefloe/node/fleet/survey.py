@@ -27,6 +27,7 @@ from icefloe.node.fleet.greeting import hear_greeting
 from icefloe.node.fleet.sightings import (
     Cause,
     Greeting,
+    Look,
     Presented,
     Sighting,
     Unreached,
@@ -41,7 +42,6 @@ __all__ = [
     "AT_ONCE_DEFAULT",
     "AT_ONCE_MAX",
     "SECONDS_DEFAULT",
-    "Look",
     "Survey",
     "look_at_all",
 ]
@@ -94,14 +94,6 @@ class Survey:
     at_once: int = AT_ONCE_DEFAULT
     seconds: float = SECONDS_DEFAULT
     greeting: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen of one target."""
-
-    target: Target
-    sighting: Sighting
 
 
 async def look_at_all(

@@ -23,6 +23,7 @@ from icefloe.node.fleet.states import DAYS_DEFAULT, Names, State
 from icefloe.node.fleet.targets import Target
 from icefloe.pki import certificates
 from icefloe.pki.errors import PKIError, ReasonCode
+from icefloe.pki.spans import span_text
 from icefloe.pki.trust import TrustAnchor
 
 __all__ = ["Facts", "Finding", "Measure", "Verdict", "judge"]
@@ -195,14 +196,14 @@ def _of_self_issued(leaf: x509.Certificate) -> Finding:
 def _time_findings(facts: Facts, measure: Measure) -> Iterator[Finding]:
     left = facts.ends - measure.at
     if left < 0:
-        text = f"it expired on {_date(facts.ends)}, {_span(-left)} ago"
+        text = f"it expired on {_date(facts.ends)}, {span_text(-left)} ago"
         yield Finding(State.EXPIRED, text)
     elif measure.at < facts.begins:
-        ahead = _span(facts.begins - measure.at)
+        ahead = span_text(facts.begins - measure.at)
         text = f"it begins on {_date(facts.begins)}, in {ahead}"
         yield Finding(State.NOT_YET_VALID, text)
     elif left < measure.days * _DAY:
-        text = f"it ends on {_date(facts.ends)}, in {_span(left)}"
+        text = f"it ends on {_date(facts.ends)}, in {span_text(left)}"
         yield Finding(State.EXPIRING, text)
 
 
@@ -260,10 +261,3 @@ def _ca_fingerprint(leaf: x509.Certificate, chain: tuple[bytes, ...]) -> str:
 
 def _date(at: float) -> str:
     return f"{datetime.fromtimestamp(at, tz=UTC):%Y-%m-%d}"
-
-
-def _span(seconds: float) -> str:
-    for size, name in ((_DAY, "day"), (3600.0, "hour"), (60.0, "minute")):
-        if seconds >= 2 * size:
-            return f"{seconds // size:.0f} {name}s"
-    return f"{seconds:.0f} s"
