@@ -16,7 +16,7 @@ from icefloe.node.checks.certificate_check import (
     CertificateKind as Kind,
 )
 from icefloe.node.checks.certificate_check import (
-    CertificateLimits,
+    CertificateThresholds,
     Finding,
     Seen,
     certificate_outcome,
@@ -172,12 +172,12 @@ RUNS: dict[str, CanaryRun] = {
 
 def canary(kind: str, *, first_connection: bool = False) -> Outcome:
     """Judge the run of that kind."""
-    limits = CanaryThresholds(
+    thresholds = CanaryThresholds(
         warning=Range.parse("10"),
         critical=Range.parse("20"),
         first_connection=first_connection,
     )
-    return canary_outcome(RUNS[kind], limits)
+    return canary_outcome(RUNS[kind], thresholds)
 
 
 # --- Requests -------------------------------------------------------------------------
@@ -206,12 +206,12 @@ SEEN: dict[str, RequestsSeen] = {
 
 def requests(kind: str) -> Outcome:
     """Judge what lies at a node."""
-    limits = RequestsThresholds(
+    thresholds = RequestsThresholds(
         warning=Range.parse("900"),
         critical=Range.parse("3600"),
         unfetched_warning=Range.parse("3600"),
     )
-    return requests_outcome(SEEN[kind], limits, NOW)
+    return requests_outcome(SEEN[kind], thresholds, NOW)
 
 
 # --- Certificates ---------------------------------------------------------------------
@@ -313,5 +313,7 @@ def certificate(kind: Kind) -> Outcome:
     findings = (FOUND[kind],) if kind in FOUND else ()
     plain = (seen(there, trusted=trusted, findings=findings), NOT_LONG_AGO)
     judged, at = SEEN_AT.get(kind, plain)
-    limits = CertificateLimits(warning=Range.parse("25:"), critical=Range.parse("7:"))
-    return certificate_outcome(judged, limits, WallTime(at))
+    thresholds = CertificateThresholds(
+        warning=Range.parse("25:"), critical=Range.parse("7:")
+    )
+    return certificate_outcome(judged, thresholds, WallTime(at))

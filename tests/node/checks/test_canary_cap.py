@@ -93,3 +93,16 @@ def test_a_run_that_came_to_nothing_holds_nobody_back(memory: CanaryMemory) -> N
     assert memory.begin(AT) is None
     memory.forget()
     assert memory.begin(later(1.0)) is None
+
+
+def test_a_run_without_a_bound_forgets_nothing_of_the_bound_ones(
+    memory: CanaryMemory,
+) -> None:
+    assert memory.begin(AT) is None
+    memory.end(REFUSED, AT)
+    unbound = replace(memory, interval=0.0)
+    assert unbound.begin(later(1.0)) is None
+    unbound.forget()
+    again = memory.begin(later(2.0))
+    assert again is not None
+    assert again.kind == REFUSED.kind

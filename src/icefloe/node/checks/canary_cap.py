@@ -103,6 +103,8 @@ class CanaryMemory:
 
     def forget(self) -> None:
         """Take the note of a run back that came to nothing, so that the next may go."""
+        if self.interval <= 0:
+            return  # it noted nothing; what stands there is another run's
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
 

@@ -39,7 +39,7 @@ from icefloe.storage.identity_files import (
 __all__ = [
     "NAME",
     "CertificateKind",
-    "CertificateLimits",
+    "CertificateThresholds",
     "Seen",
     "certificate_outcome",
     "see_files",
@@ -84,7 +84,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateLimits:
+class CertificateThresholds:
     """What is well: days left, of the certificate and of its CA."""
 
     warning: Range
@@ -110,13 +110,15 @@ class Seen:
     findings: tuple[Finding, ...] = ()
 
 
-def certificate_outcome(seen: Seen, limits: CertificateLimits, at: WallTime) -> Outcome:
+def certificate_outcome(
+    seen: Seen, thresholds: CertificateThresholds, at: WallTime
+) -> Outcome:
     """Judge a certificate."""
     certificate = seen.certificate
     findings = list(seen.findings)
     perf: list[Perf] = []
     if certificate is not None:
-        perf = list(_days(seen, certificate, limits, at))
+        perf = list(_days(seen, certificate, thresholds, at))
         findings += _judged(seen, certificate, at)
         findings += _running_out(perf)
     state = worst(each.state for each in findings)
@@ -286,7 +288,10 @@ def _judged(
 
 
 def _days(
-    seen: Seen, certificate: x509.Certificate, limits: CertificateLimits, at: WallTime
+    seen: Seen,
+    certificate: x509.Certificate,
+    thresholds: CertificateThresholds,
+    at: WallTime,
 ) -> Iterator[Perf]:
     found = {"days_left": certificate}
     if seen.anchor is not None:
@@ -296,8 +301,8 @@ def _days(
         yield Perf(
             label=label,
             value=round(left, 2),
-            warning=limits.warning,
-            critical=limits.critical,
+            warning=thresholds.warning,
+            critical=thresholds.critical,
         )
 
 
