@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +185,39 @@ def test_the_state_directory_can_be_elsewhere(icefloe: Command, tmp_path: Path) 
     words = canary(icefloe, "--state-dir", tmp_path / "here")
     assert icefloe(*words).code == 2
     assert len(list((tmp_path / "here").iterdir())) == 1
+
+
+SLOW_NAMES = """
+import socket, sys, time
+real = socket.getaddrinfo
+def slow(host, *words, **options):
+    if options.get("flags", 0) & socket.AI_NUMERICHOST:
+        return real(host, *words, **options)
+    time.sleep(60)
+socket.getaddrinfo = slow
+from icefloe.cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        ([*("--via", "a", "--name", "x", "-t", "1")], 2, "given up after 1 s"),
+        ([*("--via", "a", "-t", "1")], 3, "give --name"),
+    ],
+)
+def test_a_resolver_that_is_silent_keeps_no_plugin(
+    icefloe: Command, words: list[str], code: int, said: str
+) -> None:
+    given = canary(icefloe, "--interval", "0", *words)
+    given[given.index("--via") : given.index("--ticket-file")] = []
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_NAMES, *map(str, given)],
+        check=False,
+        timeout=40,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+    assert said in done.stdout

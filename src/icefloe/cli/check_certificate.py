@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +29,7 @@ from icefloe.node.checks.plugin import Outcome, Range
 from icefloe.node.client import FetchFailed, fetch_certificate
 from icefloe.node.commands.enrolling import parse_parent
 from icefloe.node.doors import RealClock
+from icefloe.node.resolvers import run_with_resolvers
 from icefloe.pki.trust import TrustAnchor
 from icefloe.storage.files import read_file, read_file_if_there
 from icefloe.storage.identity_files import IdentityFiles
@@ -123,7 +123,7 @@ def _of_peer(
     if pem is not None:
         anchor = TrustAnchor.from_pem(pem)
     try:
-        shown = asyncio.run(fetch_certificate(parent.host, parent.port))
+        shown = run_with_resolvers(fetch_certificate(parent.host, parent.port))
     except FetchFailed as error:
         return unreachable_outcome(str(parent), str(error))
     seen = see_peer(str(parent), shown.leaf, anchor=anchor, wanted_name=name)
