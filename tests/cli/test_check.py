@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
+from tests.node.fake_parent import fake_parent, signs
 
 from icefloe.cli.check_plugin import CANNOT_CHECK
 from icefloe.pki.certificates import fingerprint
@@ -149,6 +150,16 @@ def test_this_nodes_certificate_is_looked_at_by_default(icefloe: Command) -> Non
     assert icefloe("check", "certificate", "-w", "398").code == 1
     assert icefloe("check", "certificate", "-c", "398").code == 2
     assert icefloe("check", "certificate", "--node", "web2").code == 2
+
+
+def test_a_chain_that_nobody_verified_is_told_in_the_line(icefloe: Command) -> None:
+    with fake_parent(signs) as parent:
+        words = ("check", "certificate", "--connect", f"127.0.0.1,{parent.port}")
+        done = icefloe(*words)
+        found = msgspec.json.decode(icefloe(*words, "--json").out)
+    assert done.code == 0, done.text
+    assert ", chain not verified |" in done.out
+    assert (found["kind"], found["chain_verified"]) == ("not-verified", False)
 
 
 def test_requests_of_a_new_node_are_clear(icefloe: Command) -> None:

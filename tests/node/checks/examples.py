@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from tests.node.cluster import Authority, unsigned
 
 from icefloe.doors import WallTime
@@ -250,6 +251,20 @@ def anchor(authority: Authority = CA) -> TrustAnchor:
     return TrustAnchor.from_pem(authority.pem)
 
 
+def with_a_demand() -> x509.Certificate:
+    """Return a certificate of the CA with a critical extension that nobody knows."""
+    builder = x509.CertificateBuilder(
+        issuer_name=LEAF.issuer,
+        subject_name=LEAF.subject,
+        public_key=KEY.public_key(),
+        serial_number=7,
+        not_valid_before=LEAF.not_valid_before_utc,
+        not_valid_after=LEAF.not_valid_after_utc,
+    )
+    demand = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"")
+    return builder.add_extension(demand, critical=True).sign(CA.key, SHA256())
+
+
 def older_anchor(*, days: float) -> TrustAnchor:
     """Return the trust in an older certificate of the CA's key, with its days left."""
     older = ca_certificate(
@@ -293,7 +308,11 @@ FOUND: dict[Kind, Finding] = {
     )
 }
 
+UNANCHORED = Seen(where="sat1:5665", certificate=LEAF, anchor=None)
+
 SEEN_AT: dict[Kind, tuple[Seen, float]] = {
+    Kind.NOT_VERIFIED: (UNANCHORED, NOT_LONG_AGO),
+    Kind.INVALID: (seen(with_a_demand()), NOT_LONG_AGO),
     Kind.NOT_SIGNED: (seen(unsigned("sat1", KEY)), NOT_LONG_AGO),
     Kind.WRONG_CA: (seen(trusted=anchor(Authority())), NOT_LONG_AGO),
     Kind.WRONG_NAME: (seen(name="sat2"), NOT_LONG_AGO),
