@@ -14,6 +14,7 @@ from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
 from tests.node.fake_parent import fake_parent, signs
 
+from icefloe.cli import check_certificate, check_requests
 from icefloe.cli.check_plugin import CANNOT_CHECK
 from icefloe.pki.certificates import fingerprint
 from icefloe.pki.tickets import ticket
@@ -109,11 +110,84 @@ def test_what_cannot_be_checked_has_a_kind_of_its_own(icefloe: Command) -> None:
     assert msgspec.json.decode(done.out)["kind"] == CANNOT_CHECK
 
 
-@pytest.mark.parametrize("words", [["enrollment"], ["requests", "--no-such-option"]])
-def test_a_wrong_option_is_unknown_to_icinga(
-    icefloe: Command, words: list[str]
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["check", "enrollment"], "ENROLLMENT"),
+        (["check", "requests", "--no-such-option"], "REQUESTS"),
+        (["check", "requests", "-D", "x"], "REQUESTS"),
+        (["-D", "x", "check", "certificate"], "CERTIFICATE"),
+        (["--no-such-option", "check", "certificate"], "CERTIFICATE"),
+        (["check", "enrolment"], "CHECK"),
+        (["check", "--no-such-option"], "CHECK"),
+        (["check", "\udcff"], "CHECK"),
+    ],
+)
+def test_a_wrong_option_is_unknown_to_icinga_and_told_where_it_looks(
+    icefloe: Command, words: list[str], name: str
 ) -> None:
-    assert icefloe("check", *words).code == 3
+    done = icefloe(*words)
+    assert (done.code, done.err) == (3, "")
+    (line,) = done.out.splitlines()
+    assert line.startswith(f"{name} UNKNOWN - ")
+    assert "--help' shows what is possible" in line
+    found = msgspec.json.decode(icefloe(*words, "--json").out)
+    assert (found["kind"], found["exit_code"]) == (CANNOT_CHECK, 3)
+
+
+def test_without_a_plugin_the_help_is_shown_and_nothing_is_well(
+    icefloe: Command,
+) -> None:
+    done = icefloe("check")
+    assert done.code == 3
+    assert done.out.startswith("Usage: icefloe check")
+    assert icefloe("check", "--help").code == 0
+
+
+def test_definitions_are_no_plugin(icefloe: Command) -> None:
+    """What is printed there goes to a file of Icinga's configuration."""
+    done = icefloe("check", "definitions", "--no-such-option")
+    assert (done.code, done.out) == (1, "")
+
+
+@pytest.mark.parametrize("plugin", ["certificate", "requests"])
+def test_a_fault_of_ours_is_unknown_with_a_traceback_elsewhere(
+    icefloe: Command, monkeypatch: pytest.MonkeyPatch, plugin: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("as if")
+
+    for module in (check_certificate, check_requests):
+        monkeypatch.setattr(module, "finish", fail)
+    done = icefloe("check", plugin, "-w", "1")
+    assert done.code == 3
+    (line,) = done.out.splitlines()
+    assert line.startswith(f"{plugin.upper()} UNKNOWN - a fault of Icefloe's own")
+    assert line.endswith("ZeroDivisionError: as if")
+    assert "Traceback" in done.err
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (["enrollment", "--via", "\udcff"], 3),
+        (["enrollment", "--via", "a", "--name", "\udcff"], 3),
+        (["enrollment", "--via", "a", "--ticket-file", "/\udcff"], 3),
+        (["enrollment", "--via", "a", "--salt-file", "/\udcff"], 3),
+        (["certificate", "--connect", "\udcff"], 3),
+        (["certificate", "--file", "/\udcff"], 2),
+        (["certificate", "-w", "\udcff"], 3),
+        (["requests", "--data-dir", "/\udcff"], 3),
+    ],
+)
+def test_words_that_are_no_text_are_told_in_letters(
+    icefloe: Command, words: list[str], code: int
+) -> None:
+    """Python keeps bytes that are no UTF-8 as what no output takes."""
+    for more in ([], ["--json"]):
+        done = icefloe("check", *words, *more)
+        assert (done.code, done.err) == (code, "")
+        assert "udcff" in done.out.lower() or "U+DCFF" in done.out
 
 
 def test_a_ticket_is_never_an_argument(icefloe: Command) -> None:
