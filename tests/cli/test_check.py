@@ -14,8 +14,9 @@ from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
 from tests.node.fake_parent import fake_parent, signs
 
-from icefloe.cli import check_certificate, check_requests
+from icefloe.cli import check_certificate, check_enrollment, check_requests
 from icefloe.cli.check_plugin import CANNOT_CHECK
+from icefloe.cli.invocation import Invocation
 from icefloe.pki.certificates import fingerprint
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import encode_private_key, generate_key
@@ -52,6 +53,33 @@ def test_a_second_run_is_held_back_and_an_unbound_one_is_not(icefloe: Command) -
     assert "(held back: this was 0 s ago; at most one run in 300 s)" in again.out
     assert "held back" not in icefloe(*words, "--interval", "0").out
     assert (icefloe.directories.data_dir / "icefloe-canary").is_dir()
+
+
+@pytest.mark.parametrize(
+    "options, becomes",
+    [([], 1), (["--interval", "0"], 0), (["--state-dir", "STATE"], 0)],
+)
+def test_the_memory_in_the_data_directory_is_its_owners(
+    icefloe: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    becomes: int,
+) -> None:
+    """Made by root, the daemon user could not use it the next time."""
+    became: list[Path] = []
+
+    def become_owner(given: Invocation) -> None:
+        # What only root may read has been read, and nothing is made.
+        icefloe.path("ticket").unlink()
+        icefloe.path("ca.crt").unlink()
+        assert list(given.directories.data_dir.iterdir()) == []
+        became.append(given.directories.data_dir)
+
+    monkeypatch.setattr(check_enrollment, "become_owner", become_owner)
+    state = [icefloe.path("state") if each == "STATE" else each for each in options]
+    done = icefloe(*canary(icefloe, *state))
+    assert done.code == 2, done.text
+    assert became == [icefloe.directories.data_dir] * becomes
 
 
 def test_details_and_json_tell_more_and_no_secret(icefloe: Command) -> None:

@@ -16,6 +16,7 @@ from icefloe.cli.check_plugin import (
     unknown_for_errors,
 )
 from icefloe.cli.invocation import Invocation, invocation
+from icefloe.cli.setting import become_owner
 from icefloe.config.host import fully_qualified_name
 from icefloe.enrollment.requester import Parent
 from icefloe.node.checks.canary_cap import CanaryMemory
@@ -202,6 +203,10 @@ def enrollment(
             seconds_max=max(_RUN_SECONDS_MIN, ends - clock.now().mono),
         )
         where = state_dir or given.directories.data_dir / STATE_DIRECTORY
+        if state_dir is None and interval > 0:
+            # All that only root may read is read.  The memory lies in a directory of
+            # the daemon user, who has to be able to use it the next time.
+            become_owner(given)
         memory = CanaryMemory(where, parent, cn, interval)
         finish(
             _held_back_or_run(plan, thresholds, memory),
