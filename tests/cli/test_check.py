@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import msgspec
 import pytest
 from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
+from tests.node.fake_parent import fake_parent, signs
 
+from icefloe.cli import check_certificate, check_enrollment, check_requests
 from icefloe.cli.check_plugin import CANNOT_CHECK
+from icefloe.cli.invocation import Invocation
 from icefloe.pki.certificates import fingerprint
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import encode_private_key, generate_key
@@ -50,6 +55,33 @@ def test_a_second_run_is_held_back_and_an_unbound_one_is_not(icefloe: Command) -
     assert (icefloe.directories.data_dir / "icefloe-canary").is_dir()
 
 
+@pytest.mark.parametrize(
+    "options, becomes",
+    [([], 1), (["--interval", "0"], 0), (["--state-dir", "STATE"], 0)],
+)
+def test_the_memory_in_the_data_directory_is_its_owners(
+    icefloe: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    becomes: int,
+) -> None:
+    """Made by root, the daemon user could not use it the next time."""
+    became: list[Path] = []
+
+    def become_owner(given: Invocation) -> None:
+        # What only root may read has been read, and nothing is made.
+        icefloe.path("ticket").unlink()
+        icefloe.path("ca.crt").unlink()
+        assert list(given.directories.data_dir.iterdir()) == []
+        became.append(given.directories.data_dir)
+
+    monkeypatch.setattr(check_enrollment, "become_owner", become_owner)
+    state = [icefloe.path("state") if each == "STATE" else each for each in options]
+    done = icefloe(*canary(icefloe, *state))
+    assert done.code == 2, done.text
+    assert became == [icefloe.directories.data_dir] * becomes
+
+
 def test_details_and_json_tell_more_and_no_secret(icefloe: Command) -> None:
     words = canary(icefloe, "--interval", "0")
     secret = icefloe.path("ticket").read_text().strip()
@@ -81,22 +113,22 @@ def test_a_salt_on_a_master_stands_for_tickets(icefloe: Command) -> None:
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "words, code, said",
     [
-        (["enrollment", "--via", "sat1"], "there is no ticket for 'icefloe-canary-"),
-        (["enrollment", "--via", "a,b"], "is not of the form host[,port]"),
-        (["enrollment", "--via", "a", "-w", "x"], "is no range"),
-        (["enrollment", "--via", "a", "--name", "a/b"], "a/b"),
-        (["certificate", "--file", "/nowhere/x.crt"], "there is no"),
-        (["certificate", "-w", "x"], "is no range"),
-        (["requests", "-c", "5:1"], "is no range"),
+        (["enrollment", "--via", "sat1"], 3, "there is no ticket for 'icefloe-canary-"),
+        (["enrollment", "--via", "a,b"], 3, "is not of the form host[,port]"),
+        (["enrollment", "--via", "a", "-w", "x"], 3, "is no range"),
+        (["enrollment", "--via", "a", "--name", "a/b"], 3, "a/b"),
+        (["certificate", "--file", "/nowhere/x.crt"], 2, "there is no"),
+        (["certificate", "-w", "x"], 3, "is no range"),
+        (["requests", "-c", "5:1"], 3, "is no range"),
     ],
 )
 def test_what_cannot_be_checked_is_no_traceback(
-    icefloe: Command, words: list[str], said: str
+    icefloe: Command, words: list[str], code: int, said: str
 ) -> None:
     done = icefloe("check", *words)
-    assert done.code in {2, 3}, done.text
+    assert done.code == code, done.text
     assert said in done.out
     assert len(done.out.splitlines()) == 1
 
@@ -106,11 +138,84 @@ def test_what_cannot_be_checked_has_a_kind_of_its_own(icefloe: Command) -> None:
     assert msgspec.json.decode(done.out)["kind"] == CANNOT_CHECK
 
 
-@pytest.mark.parametrize("words", [["enrollment"], ["requests", "--no-such-option"]])
-def test_a_wrong_option_is_unknown_to_icinga(
-    icefloe: Command, words: list[str]
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["check", "enrollment"], "ENROLLMENT"),
+        (["check", "requests", "--no-such-option"], "REQUESTS"),
+        (["check", "requests", "-D", "x"], "REQUESTS"),
+        (["-D", "x", "check", "certificate"], "CERTIFICATE"),
+        (["--no-such-option", "check", "certificate"], "CERTIFICATE"),
+        (["check", "enrolment"], "CHECK"),
+        (["check", "--no-such-option"], "CHECK"),
+        (["check", "\udcff"], "CHECK"),
+    ],
+)
+def test_a_wrong_option_is_unknown_to_icinga_and_told_where_it_looks(
+    icefloe: Command, words: list[str], name: str
 ) -> None:
-    assert icefloe("check", *words).code == 3
+    done = icefloe(*words)
+    assert (done.code, done.err) == (3, "")
+    (line,) = done.out.splitlines()
+    assert line.startswith(f"{name} UNKNOWN - ")
+    assert "--help' shows what is possible" in line
+    found = msgspec.json.decode(icefloe(*words, "--json").out)
+    assert (found["kind"], found["exit_code"]) == (CANNOT_CHECK, 3)
+
+
+def test_without_a_plugin_the_help_is_shown_and_nothing_is_well(
+    icefloe: Command,
+) -> None:
+    done = icefloe("check")
+    assert done.code == 3
+    assert done.out.startswith("Usage: icefloe check")
+    assert icefloe("check", "--help").code == 0
+
+
+def test_definitions_are_no_plugin(icefloe: Command) -> None:
+    """What is printed there goes to a file of Icinga's configuration."""
+    done = icefloe("check", "definitions", "--no-such-option")
+    assert (done.code, done.out) == (1, "")
+
+
+@pytest.mark.parametrize("plugin", ["certificate", "requests"])
+def test_a_fault_of_ours_is_unknown_with_a_traceback_elsewhere(
+    icefloe: Command, monkeypatch: pytest.MonkeyPatch, plugin: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("as if")
+
+    for module in (check_certificate, check_requests):
+        monkeypatch.setattr(module, "finish", fail)
+    done = icefloe("check", plugin, "-w", "1")
+    assert done.code == 3
+    (line,) = done.out.splitlines()
+    assert line.startswith(f"{plugin.upper()} UNKNOWN - a fault of Icefloe's own")
+    assert line.endswith("ZeroDivisionError: as if")
+    assert "Traceback" in done.err
+
+
+@pytest.mark.parametrize(
+    "words, code",
+    [
+        (["enrollment", "--via", "\udcff"], 3),
+        (["enrollment", "--via", "a", "--name", "\udcff"], 3),
+        (["enrollment", "--via", "a", "--ticket-file", "/\udcff"], 3),
+        (["enrollment", "--via", "a", "--salt-file", "/\udcff"], 3),
+        (["certificate", "--connect", "\udcff"], 3),
+        (["certificate", "--file", "/\udcff"], 2),
+        (["certificate", "-w", "\udcff"], 3),
+        (["requests", "--data-dir", "/\udcff"], 3),
+    ],
+)
+def test_words_that_are_no_text_are_told_in_letters(
+    icefloe: Command, words: list[str], code: int
+) -> None:
+    """Python keeps bytes that are no UTF-8 as what no output takes."""
+    for more in ([], ["--json"]):
+        done = icefloe("check", *words, *more)
+        assert (done.code, done.err) == (code, "")
+        assert "udcff" in done.out.lower() or "U+DCFF" in done.out
 
 
 def test_a_ticket_is_never_an_argument(icefloe: Command) -> None:
@@ -149,6 +254,16 @@ def test_this_nodes_certificate_is_looked_at_by_default(icefloe: Command) -> Non
     assert icefloe("check", "certificate", "--node", "web2").code == 2
 
 
+def test_a_chain_that_nobody_verified_is_told_in_the_line(icefloe: Command) -> None:
+    with fake_parent(signs) as parent:
+        words = ("check", "certificate", "--connect", f"127.0.0.1,{parent.port}")
+        done = icefloe(*words)
+        found = msgspec.json.decode(icefloe(*words, "--json").out)
+    assert done.code == 0, done.text
+    assert ", chain not verified |" in done.out
+    assert (found["kind"], found["chain_verified"]) == ("not-verified", False)
+
+
 def test_requests_of_a_new_node_are_clear(icefloe: Command) -> None:
     done = icefloe("check", "requests")
     assert done.code == 0, done.text
@@ -183,3 +298,39 @@ def test_the_state_directory_can_be_elsewhere(icefloe: Command, tmp_path: Path) 
     words = canary(icefloe, "--state-dir", tmp_path / "here")
     assert icefloe(*words).code == 2
     assert len(list((tmp_path / "here").iterdir())) == 1
+
+
+SLOW_NAMES = """
+import socket, sys, time
+real = socket.getaddrinfo
+def slow(host, *words, **options):
+    if options.get("flags", 0) & socket.AI_NUMERICHOST:
+        return real(host, *words, **options)
+    time.sleep(60)
+socket.getaddrinfo = slow
+from icefloe.cli.app import run
+sys.exit(run(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        ([*("--via", "a", "--name", "x", "-t", "1")], 2, "given up after 1 s"),
+        ([*("--via", "a", "-t", "1")], 3, "give --name"),
+    ],
+)
+def test_a_resolver_that_is_silent_keeps_no_plugin(
+    icefloe: Command, words: list[str], code: int, said: str
+) -> None:
+    given = canary(icefloe, "--interval", "0", *words)
+    given[given.index("--via") : given.index("--ticket-file")] = []
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_NAMES, *map(str, given)],
+        check=False,
+        timeout=40,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (code, "")
+    assert said in done.stdout

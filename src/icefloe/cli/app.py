@@ -7,7 +7,7 @@ certificates alone take a quarter of a second to import.
 Every command also takes the global options (see `invocation`).  Exit codes are
 Icinga's: 0 for success, 1 for any failure, a wrong option included; 130 for what was
 interrupted.  Others come only from commands whose code is an answer: `pki verify` and
-`check` have those of a check plugin; `enrollment status` tells how the node stands; for
+`check` have those of a check plugin, where 3 is whatever hinders it; `enrollment status` tells how the node stands; for
 `lab simulate` and `fleet` 1 means that a promise was broken, or that something is to be
 mended, and 2 that nothing can be said, as after a wrong option.
 """
@@ -160,15 +160,16 @@ def run(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
         The exit code.
     """
     given = Given()
-    command = typer.main.get_command(app)
+    if not calls_a_plugin(arguments):
+        return _call_or_complain(arguments, program, given)
+    from icefloe.cli.check_plugin import run_plugin
+
+    return run_plugin(lambda: _call(arguments, program, given), arguments, given)
+
+
+def _call_or_complain(arguments: Sequence[str], program: str, given: Given) -> int:
     try:
-        code = command.main(
-            args=list(arguments),
-            prog_name=program,
-            obj=given,
-            standalone_mode=False,
-        )
-        sys.stdout.flush()
+        return _call(arguments, program, given)
     except click.exceptions.NoArgsIsHelpError as error:
         # protocol: Icinga prints its help and exits with 0.
         click.echo(error.format_message())
@@ -195,17 +196,43 @@ def run(arguments: Sequence[str], *, program: str = PROGRAM) -> int:
         where = f"'{error.filename}': " if error.filename else ""
         output_of(given).critical(f"{where}{error.strerror or error}")
         return EXIT_FAILED
+
+
+_CHECKS: Final = ("certificate", "definitions", "enrollment", "requests")
+
+
+def calls_a_plugin(arguments: Sequence[str]) -> bool:
+    """Say whether a command line calls a monitoring plugin, or wants to.
+
+    It is told without parsing, which may be what fails. `check definitions` is none:
+    what it prints goes to a file.
+    """
+    words = iter(arguments)
+    if next((word for word in words if word in GROUPS), "") != "check":
+        return False
+    return next((word for word in words if word in _CHECKS), "") != "definitions"
+
+
+def _call(arguments: Sequence[str], program: str, given: Given) -> int:
+    command = typer.main.get_command(app)
+    code = command.main(
+        args=list(arguments),
+        prog_name=program,
+        obj=given,
+        standalone_mode=False,
+    )
+    sys.stdout.flush()
     return code if isinstance(code, int) else EXIT_OK
 
 
 def _complain_of_usage(given: Given, error: click.UsageError) -> None:
     output = output_of(given)
-    output.critical(_once(error.format_message()))
+    output.critical(words_once(error.format_message()))
     if error.ctx is not None:
         output.critical(f"'{error.ctx.command_path} --help' shows what is possible.")
 
 
-def _once(message: str) -> str:
+def words_once(message: str) -> str:
     """Typer and click each add the same "Did you mean"."""
     said, hint, again = message.partition(" Did you mean ")
     return said + hint + again.split(hint, 1)[0] if hint else message

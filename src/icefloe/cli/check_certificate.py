@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -20,7 +19,7 @@ from icefloe.config.host import daemon_user
 from icefloe.config.loading import load_constants
 from icefloe.node.checks.certificate_check import (
     NAME,
-    CertificateLimits,
+    CertificateThresholds,
     certificate_outcome,
     see_files,
     see_peer,
@@ -30,6 +29,7 @@ from icefloe.node.checks.plugin import Outcome, Range
 from icefloe.node.client import FetchFailed, fetch_certificate
 from icefloe.node.commands.enrolling import parse_parent
 from icefloe.node.doors import RealClock
+from icefloe.node.resolvers import run_with_resolvers
 from icefloe.pki.trust import TrustAnchor
 from icefloe.storage.files import read_file, read_file_if_there
 from icefloe.storage.identity_files import IdentityFiles
@@ -93,12 +93,14 @@ def certificate(
     """
     given = invocation(ctx)
     with unknown_for_errors(NAME, given.output, as_json=as_json):
-        limits = CertificateLimits(warning=_days(warning), critical=_days(critical))
+        thresholds = CertificateThresholds(
+            warning=_days(warning), critical=_days(critical)
+        )
         if connect is not None:
-            outcome = _of_peer(connect, ca, name or "", limits, given)
+            outcome = _of_peer(connect, ca, name or "", thresholds, given)
         else:
             outcome = _of_files(
-                file, key=key, ca=ca, name=name, limits=limits, given=given
+                file, key=key, ca=ca, name=name, thresholds=thresholds, given=given
             )
         finish(outcome, given.output, verbose=verbose, as_json=as_json)
 
@@ -112,7 +114,7 @@ def _of_peer(
     connect: str,
     ca: Path | None,
     name: str,
-    limits: CertificateLimits,
+    thresholds: CertificateThresholds,
     given: Invocation,
 ) -> Outcome:
     parent = parse_parent(connect)
@@ -121,11 +123,11 @@ def _of_peer(
     if pem is not None:
         anchor = TrustAnchor.from_pem(pem)
     try:
-        shown = asyncio.run(fetch_certificate(parent.host, parent.port))
+        shown = run_with_resolvers(fetch_certificate(parent.host, parent.port))
     except FetchFailed as error:
         return unreachable_outcome(str(parent), str(error))
     seen = see_peer(str(parent), shown.leaf, anchor=anchor, wanted_name=name)
-    return certificate_outcome(seen, limits, RealClock().now().wall)
+    return certificate_outcome(seen, thresholds, RealClock().now().wall)
 
 
 def _of_files(
@@ -134,7 +136,7 @@ def _of_files(
     key: Path | None,
     ca: Path | None,
     name: str | None,
-    limits: CertificateLimits,
+    thresholds: CertificateThresholds,
     given: Invocation,
 ) -> Outcome:
     directories = given.directories
@@ -155,4 +157,4 @@ def _of_files(
     # Elsewhere nobody says whose files they have to be.
     owner = None if user is None or file is not None else (user.uid, user.gid)
     seen = see_files(files, wanted_name=name or "", owner=owner)
-    return certificate_outcome(seen, limits, RealClock().now().wall)
+    return certificate_outcome(seen, thresholds, RealClock().now().wall)

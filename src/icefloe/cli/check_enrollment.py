@@ -16,6 +16,7 @@ from icefloe.cli.check_plugin import (
     unknown_for_errors,
 )
 from icefloe.cli.invocation import Invocation, invocation
+from icefloe.cli.setting import become_owner
 from icefloe.config.host import fully_qualified_name
 from icefloe.enrollment.requester import Parent
 from icefloe.node.checks.canary_cap import CanaryMemory
@@ -34,6 +35,7 @@ from icefloe.node.commands.enrolling import (
     parse_parent,
 )
 from icefloe.node.doors import RealClock, RealEntropy
+from icefloe.node.resolvers import run_with_resolvers
 from icefloe.pki.canaries import CANARY_PREFIX
 from icefloe.pki.names import check_common_name
 from icefloe.pki.tickets import ticket as ticket_of
@@ -45,6 +47,8 @@ STATE_DIRECTORY: Final = "icefloe-canary"
 
 _SALT_BYTES_MAX: Final = 4096
 _DIGITS: Final = 64
+_RUN_SECONDS_MIN: Final = 0.1
+"""What is left for a run, however long this machine's own name took to find."""
 
 _Via = Annotated[
     str,
@@ -176,9 +180,11 @@ def enrollment(
     """
     given = invocation(ctx)
     output = given.output
+    clock = RealClock()
+    ends = clock.now().mono + timeout
     with unknown_for_errors(NAME, output, as_json=as_json):
         parent = parse_parent(via)
-        cn = _name(name, parent)
+        cn = _name(name, parent, seconds_max=timeout)
         if show_name:
             output.result(cn)
             return
@@ -194,9 +200,13 @@ def enrollment(
             anchor=_anchor(ca, ca_fingerprint, given),
             pins=load_pins(trustedcert or ()),
             names=frozenset({parent_name} if parent_name else ()),
-            seconds_max=timeout,
+            seconds_max=max(_RUN_SECONDS_MIN, ends - clock.now().mono),
         )
         where = state_dir or given.directories.data_dir / STATE_DIRECTORY
+        if state_dir is None and interval > 0:
+            # All that only root may read is read.  The memory lies in a directory of
+            # the daemon user, who has to be able to use it the next time.
+            become_owner(given)
         memory = CanaryMemory(where, parent, cn, interval)
         finish(
             _held_back_or_run(plan, thresholds, memory),
@@ -215,7 +225,7 @@ def _held_back_or_run(
     if last is not None:
         return last
     try:
-        run = asyncio.run(run_canary(plan, clock=clock, entropy=RealEntropy()))
+        run = run_with_resolvers(run_canary(plan, clock=clock, entropy=RealEntropy()))
     except BaseException:
         memory.forget()
         raise
@@ -224,10 +234,22 @@ def _held_back_or_run(
     return outcome
 
 
-def _name(suffix: str | None, parent: Parent) -> str:
-    if suffix is None:
-        return canary_name(parent, fully_qualified_name())
-    return check_common_name(CANARY_PREFIX + suffix.removeprefix(CANARY_PREFIX))
+def _name(suffix: str | None, parent: Parent, *, seconds_max: float) -> str:
+    if suffix is not None:
+        return check_common_name(CANARY_PREFIX + suffix.removeprefix(CANARY_PREFIX))
+    try:
+        host = run_with_resolvers(_own_name(seconds_max))
+    except TimeoutError:
+        raise CanaryProblem(
+            "the resolver did not tell this machine's full name in "
+            f"{seconds_max:g} s; give --name"
+        ) from None
+    return canary_name(parent, host)
+
+
+async def _own_name(seconds_max: float) -> str:
+    async with asyncio.timeout(seconds_max):
+        return await asyncio.to_thread(fully_qualified_name)
 
 
 def _ticket(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from tests.node.cluster import Authority, unsigned
 
 from icefloe.doors import WallTime
@@ -16,7 +17,7 @@ from icefloe.node.checks.certificate_check import (
     CertificateKind as Kind,
 )
 from icefloe.node.checks.certificate_check import (
-    CertificateLimits,
+    CertificateThresholds,
     Finding,
     Seen,
     certificate_outcome,
@@ -172,12 +173,12 @@ RUNS: dict[str, CanaryRun] = {
 
 def canary(kind: str, *, first_connection: bool = False) -> Outcome:
     """Judge the run of that kind."""
-    limits = CanaryThresholds(
+    thresholds = CanaryThresholds(
         warning=Range.parse("10"),
         critical=Range.parse("20"),
         first_connection=first_connection,
     )
-    return canary_outcome(RUNS[kind], limits)
+    return canary_outcome(RUNS[kind], thresholds)
 
 
 # --- Requests -------------------------------------------------------------------------
@@ -206,12 +207,12 @@ SEEN: dict[str, RequestsSeen] = {
 
 def requests(kind: str) -> Outcome:
     """Judge what lies at a node."""
-    limits = RequestsThresholds(
+    thresholds = RequestsThresholds(
         warning=Range.parse("900"),
         critical=Range.parse("3600"),
         unfetched_warning=Range.parse("3600"),
     )
-    return requests_outcome(SEEN[kind], limits, NOW)
+    return requests_outcome(SEEN[kind], thresholds, NOW)
 
 
 # --- Certificates ---------------------------------------------------------------------
@@ -248,6 +249,20 @@ def seen(
 def anchor(authority: Authority = CA) -> TrustAnchor:
     """Return the trust in a CA."""
     return TrustAnchor.from_pem(authority.pem)
+
+
+def with_a_demand() -> x509.Certificate:
+    """Return a certificate of the CA with a critical extension that nobody knows."""
+    builder = x509.CertificateBuilder(
+        issuer_name=LEAF.issuer,
+        subject_name=LEAF.subject,
+        public_key=KEY.public_key(),
+        serial_number=7,
+        not_valid_before=LEAF.not_valid_before_utc,
+        not_valid_after=LEAF.not_valid_after_utc,
+    )
+    demand = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"")
+    return builder.add_extension(demand, critical=True).sign(CA.key, SHA256())
 
 
 def older_anchor(*, days: float) -> TrustAnchor:
@@ -293,7 +308,11 @@ FOUND: dict[Kind, Finding] = {
     )
 }
 
+UNANCHORED = Seen(where="sat1:5665", certificate=LEAF, anchor=None)
+
 SEEN_AT: dict[Kind, tuple[Seen, float]] = {
+    Kind.NOT_VERIFIED: (UNANCHORED, NOT_LONG_AGO),
+    Kind.INVALID: (seen(with_a_demand()), NOT_LONG_AGO),
     Kind.NOT_SIGNED: (seen(unsigned("sat1", KEY)), NOT_LONG_AGO),
     Kind.WRONG_CA: (seen(trusted=anchor(Authority())), NOT_LONG_AGO),
     Kind.WRONG_NAME: (seen(name="sat2"), NOT_LONG_AGO),
@@ -313,5 +332,7 @@ def certificate(kind: Kind) -> Outcome:
     findings = (FOUND[kind],) if kind in FOUND else ()
     plain = (seen(there, trusted=trusted, findings=findings), NOT_LONG_AGO)
     judged, at = SEEN_AT.get(kind, plain)
-    limits = CertificateLimits(warning=Range.parse("25:"), critical=Range.parse("7:"))
-    return certificate_outcome(judged, limits, WallTime(at))
+    thresholds = CertificateThresholds(
+        warning=Range.parse("25:"), critical=Range.parse("7:")
+    )
+    return certificate_outcome(judged, thresholds, WallTime(at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from icefloe.node.checks.canary_cap import CanaryMemory
 from icefloe.node.checks.canary_run import CanaryProblem
 from icefloe.node.checks.plugin import Outcome, PluginState
 
+NOBODY = 65534
 AT = WallTime(1_800_000_000.0)
 REFUSED = Outcome(
     name="ENROLLMENT",
@@ -93,3 +95,50 @@ def test_a_run_that_came_to_nothing_holds_nobody_back(memory: CanaryMemory) -> N
     assert memory.begin(AT) is None
     memory.forget()
     assert memory.begin(later(1.0)) is None
+
+
+def test_a_run_without_a_bound_forgets_nothing_of_the_bound_ones(
+    memory: CanaryMemory,
+) -> None:
+    assert memory.begin(AT) is None
+    memory.end(REFUSED, AT)
+    unbound = replace(memory, interval=0.0)
+    assert unbound.begin(later(1.0)) is None
+    unbound.forget()
+    again = memory.begin(later(2.0))
+    assert again is not None
+    assert again.kind == REFUSED.kind
+
+
+def test_no_directory_is_made_but_the_last(memory: CanaryMemory) -> None:
+    deeper = replace(memory, directory=memory.directory / "deeper")
+    with pytest.raises(CanaryProblem, match="No such file or directory"):
+        deeper.begin(AT)
+    assert not memory.directory.exists()
+
+
+def test_another_name_of_a_file_is_not_written_to(
+    memory: CanaryMemory, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("kept")
+    memory.directory.mkdir()
+    memory.path.hardlink_to(victim)
+    with pytest.raises(CanaryProblem, match="another file's name"):
+        memory.begin(AT)
+    assert victim.read_text() == "kept"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it is about root")
+def test_root_follows_no_link_of_the_daemon_user(
+    memory: CanaryMemory, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    memory.directory.symlink_to(victim)
+    os.chown(memory.directory, NOBODY, NOBODY, follow_symlinks=False)
+    with pytest.raises(CanaryProblem, match="made by the user id 65534"):
+        memory.begin(AT)
+    (victim / memory.path.name).write_text("kept")
+    memory.forget()
+    assert [each.read_text() for each in victim.iterdir()] == ["kept"]

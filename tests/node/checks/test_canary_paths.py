@@ -33,6 +33,7 @@ from icefloe.node.checks import canary_run
 from icefloe.node.checks.canary_run import (
     CanaryPlan,
     CanaryRun,
+    anchor_by_fingerprint,
     canary_name,
     run_canary,
 )
@@ -364,6 +365,52 @@ def test_a_fingerprint_stands_for_the_ca(tmp_path: Path) -> None:
     assert judged(other)[:2] == (CanaryKind.WRONG_CA, PluginState.CRITICAL)
     nobody = asyncio.run(run(plan_to(free_port(), "0" * 64)))
     assert judged(nobody)[0] == CanaryKind.UNREACHABLE
+
+
+def test_the_look_for_the_ca_ends_with_the_run() -> None:
+    """TCP answers, and nothing else does."""
+
+    async def story() -> CanaryRun:
+        silent = asyncio.Event()
+
+        async def mute(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await silent.wait()
+            writer.close()
+
+        server = await asyncio.start_server(mute, HOST, 0)
+        async with server:
+            port = server.sockets[0].getsockname()[1]
+            found = await run(replace(plan_to(port, "0" * 64), seconds_max=1.0))
+            silent.set()
+            return found
+
+    found = asyncio.run(story())
+    kind, state, text = judged(found)
+    assert (kind, state) == (CanaryKind.UNREACHABLE, PluginState.CRITICAL)
+    assert text.endswith("it showed no certificate in 1 s")
+    assert found.seconds >= 1.0
+
+
+def test_the_look_for_the_ca_is_part_of_the_steps_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    took: list[float] = []
+
+    async def timed(parent: Parent, digits: str) -> TrustAnchor | None:
+        time = asyncio.get_running_loop().time
+        began = time()
+        shown = await anchor_by_fingerprint(parent, digits)
+        took.append(time() - began)
+        return shown
+
+    async def story() -> CanaryRun:
+        async with icefloe(tmp_path) as (ca, satellite, _master):
+            return await run(plan_to(satellite.port, fingerprint(ca.certificate)))
+
+    monkeypatch.setattr(canary_run, "anchor_by_fingerprint", timed)
+    found = asyncio.run(story())
+    assert judged(found)[0] == CanaryKind.SIGNED
+    assert found.last.steps.began >= took[0]
 
 
 def test_a_pinned_parent_may_show_what_nobody_signed(tmp_path: Path) -> None:

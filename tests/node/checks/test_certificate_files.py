@@ -11,7 +11,7 @@ from tests.node.cluster import Authority, unsigned
 from icefloe.doors import WallTime
 from icefloe.node.checks.certificate_check import (
     CertificateKind,
-    CertificateLimits,
+    CertificateThresholds,
     certificate_outcome,
     see_files,
 )
@@ -23,7 +23,9 @@ from icefloe.storage.keys import encode_private_key, generate_key
 
 CA = Authority()
 KEY = generate_key()
-LIMITS = CertificateLimits(warning=Range.parse("25:"), critical=Range.parse("7:"))
+THRESHOLDS = CertificateThresholds(
+    warning=Range.parse("25:"), critical=Range.parse("7:")
+)
 US = (os.geteuid(), os.getegid())
 
 
@@ -47,7 +49,7 @@ def look(
 ) -> Outcome:
     seen = see_files(files, wanted_name=name, owner=owner)
     now = WallTime(RealClock().now().wall)
-    return certificate_outcome(seen, LIMITS, now)
+    return certificate_outcome(seen, THRESHOLDS, now)
 
 
 def test_an_identity_that_serves_is_well(files: IdentityFiles) -> None:

@@ -48,7 +48,7 @@ def request(cn: str, *, made: float = AT) -> x509.Certificate:
     return self_signed(
         cn,
         KEY,
-        serial=int(made),
+        serial=int(made) + 1,
         not_before=WallTime(made),
         not_after=WallTime(made + 1e8),
     )
@@ -97,6 +97,18 @@ def test_a_request_that_is_asked_for_again_and_again_is_as_old_as_it_is(
     found = read_requests(node)
     assert names(found) == ["web1", "web2"]
     assert [each.since for each in found.unanswered] == [AT - 9000, AT - 60]
+
+
+@pytest.mark.parametrize(
+    "made, waits_since",
+    [(0.0, AT - 7 * 86_400), (AT - 6 * 86_400, AT - 6 * 86_400), (AT + 9e6, AT)],
+)
+def test_a_stranger_chooses_no_age_beyond_a_week(
+    node: NodeDirectories, made: float, waits_since: float
+) -> None:
+    """The date is in the certificate that he made."""
+    store(node, request("web1", made=made), written=AT)
+    assert read_requests(node).unanswered[0].since == waits_since
 
 
 def test_a_renewal_waits_since_it_was_asked(node: NodeDirectories) -> None:

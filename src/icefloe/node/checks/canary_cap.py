@@ -7,9 +7,11 @@ again, and says how old it is.  The file holds what the plugin printed, and no s
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from icefloe.enrollment.requester import Parent
 from icefloe.node.checks.canary_run import CanaryProblem
 from icefloe.node.checks.canary_verdict import NAME
 from icefloe.node.checks.plugin import Outcome, PluginState
+from icefloe.storage.walking import open_directory, opened_directory
 
 __all__ = ["HELD_BACK", "CanaryMemory"]
 
@@ -55,7 +58,8 @@ class CanaryMemory:
     """The memory of one path.
 
     Attributes:
-        directory: Where the files of all paths are; made when it is not there.
+        directory: Where the files of all paths are; made when it is
+            missing, and none above it.
         parent: Where the path begins.
         cn: The canary's name.
         interval: Seconds between two runs; 0: no bound, and nothing is remembered.
@@ -103,8 +107,10 @@ class CanaryMemory:
 
     def forget(self) -> None:
         """Take the note of a run back that came to nothing, so that the next may go."""
-        with suppress(OSError):
-            self.path.unlink(missing_ok=True)
+        if self.interval <= 0:
+            return  # it noted nothing; what stands there is another run's
+        with suppress(OSError), opened_directory(self.directory) as here:
+            os.unlink(self.path.name, dir_fd=here)
 
     @property
     def path(self) -> Path:
@@ -133,10 +139,8 @@ class CanaryMemory:
     @contextmanager
     def _opened(self) -> Iterator[int]:
         """Open the file for one process alone; what it holds is replaced in place."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.directory.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
-            descriptor = os.open(self.path, flags, _FILE_MODE)
+            descriptor = self._open()
         except OSError as error:
             raise CanaryProblem(
                 f"cannot remember the last run in '{self.directory}': "
@@ -148,6 +152,38 @@ class CanaryMemory:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def _there(self) -> Iterator[int]:
+        """Open the directory; make it, and none above it, when it is not there.
+
+        Root follows nobody's link but its own on the way: whoever owns the directory
+        above could let it write anywhere.
+        """
+        try:
+            descriptor = open_directory(self.directory)
+        except FileNotFoundError:
+            with (
+                opened_directory(self.directory.parent) as above,
+                suppress(FileExistsError),
+            ):
+                os.mkdir(self.directory.name, _DIRECTORY_MODE, dir_fd=above)
+            descriptor = open_directory(self.directory)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with self._there() as directory:
+            descriptor = os.open(self.path.name, flags, _FILE_MODE, dir_fd=directory)
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+            return descriptor
+        os.close(descriptor)
+        text = f"'{self.path.name}' is another file's name, too, or no plain file"
+        raise OSError(errno.EINVAL, text)
 
 
 def _read(descriptor: int) -> _Remembered | None:

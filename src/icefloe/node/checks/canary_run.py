@@ -28,7 +28,14 @@ from icefloe.enrollment.requester import (
 )
 from icefloe.errors import IcefloeError
 from icefloe.node.acceptance import Applicant
-from icefloe.node.client import FetchFailed, Watch, ask, fetch_certificate
+from icefloe.node.client import (
+    FetchFailed,
+    Watch,
+    ask,
+    code_of_failure,
+    fetch_certificate,
+)
+from icefloe.node.errors import TransportError
 from icefloe.pki.canaries import CANARY_PREFIX
 from icefloe.pki.certificates import fingerprint, is_self_issued, to_pem
 from icefloe.pki.names import COMMON_NAME_BYTES_MAX, check_common_name
@@ -189,18 +196,16 @@ async def run_canary(plan: CanaryPlan, *, clock: Clock, entropy: Entropy) -> Can
         IcefloeError: It cannot be tried, such as for a name that is none.
     """
     loop = asyncio.get_running_loop()
-    anchor = plan.anchor
-    if isinstance(anchor, str):
-        try:
-            shown = await anchor_by_fingerprint(plan.parent, anchor)
-        except FetchFailed as error:
-            return _not_sent(plan, error)
-        if shown is None:
-            return _not_sent(plan, None)
-        anchor = shown
-    applicant = _applicant(plan, anchor, clock=clock, entropy=entropy)
+    # Before anything is done: looking for the CA is a part of the run, too.
     began, now = loop.time(), clock.now()
     ends = MonotonicTime(now.mono + plan.seconds_max)
+    anchor = plan.anchor
+    if isinstance(anchor, str):
+        shown = await _shown_anchor(plan, anchor)
+        if isinstance(shown, AskResult):
+            return _not_sent(plan, shown, seconds=loop.time() - began)
+        anchor = shown
+    applicant = _applicant(plan, anchor, clock=clock, entropy=entropy)
     attempts: list[Attempt] = []
     requester = Requester(
         [plan.parent],
@@ -219,7 +224,8 @@ async def run_canary(plan: CanaryPlan, *, clock: Clock, entropy: Entropy) -> Can
                 result = await ask(
                     parent,
                     applicant=applicant,
-                    timeout_s=max(0.1, ends - clock.now().mono),
+                    # Rounded, for it is told to people.
+                    timeout_s=max(0.1, round(ends - clock.now().mono, 1)),
                     clock=clock,
                     entropy=entropy,
                     watch=watch,
@@ -248,15 +254,32 @@ async def run_canary(plan: CanaryPlan, *, clock: Clock, entropy: Entropy) -> Can
     )
 
 
-def _not_sent(plan: CanaryPlan, error: FetchFailed | None) -> CanaryRun:
-    """Return a run without an asking: nothing was seen there, or another CA (None)."""
-    if error is not None:
-        result = AskResult(Came.UNREACHABLE, str(error), code=Code.UNREACHABLE)
-    else:
-        words = f"{plan.parent} shows no CA certificate with the given fingerprint"
-        result = AskResult(Came.UNTRUSTED, words, code=Code.TRUST_MISMATCH)
+async def _shown_anchor(plan: CanaryPlan, digits: str) -> TrustAnchor | AskResult:
+    """Return the CA of a fingerprint as the parent shows it; else why there is none."""
+    try:
+        async with asyncio.timeout(plan.seconds_max):
+            shown = await anchor_by_fingerprint(plan.parent, digits)
+    except TimeoutError:
+        words = f"it showed no certificate in {plan.seconds_max:.0f} s"
+        return AskResult(Came.UNREACHABLE, words, code=Code.UNREACHABLE)
+    except FetchFailed as error:
+        cause = error.__cause__
+        code: str = Code.UNREACHABLE
+        if isinstance(cause, TransportError):
+            code = code_of_failure(cause)
+        return AskResult(Came.UNREACHABLE, str(error), code=code)
+    if shown is not None:
+        return shown
+    words = f"{plan.parent} shows no CA certificate with the given fingerprint"
+    return AskResult(Came.UNTRUSTED, words, code=Code.TRUST_MISMATCH)
+
+
+def _not_sent(plan: CanaryPlan, result: AskResult, *, seconds: float) -> CanaryRun:
+    """Return a run that ended before anything was asked."""
     attempt = Attempt(result=result, steps=Steps(began=0.0))
-    return CanaryRun(cn=plan.cn, parent=plan.parent, attempts=(attempt,), seconds=0.0)
+    return CanaryRun(
+        cn=plan.cn, parent=plan.parent, attempts=(attempt,), seconds=seconds
+    )
 
 
 def _applicant(

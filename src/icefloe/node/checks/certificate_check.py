@@ -39,7 +39,7 @@ from icefloe.storage.identity_files import (
 __all__ = [
     "NAME",
     "CertificateKind",
-    "CertificateLimits",
+    "CertificateThresholds",
     "Seen",
     "certificate_outcome",
     "see_files",
@@ -58,11 +58,13 @@ class CertificateKind(enum.StrEnum):
     """What was found. The values never change their meaning."""
 
     VALID = "valid"
+    NOT_VERIFIED = "not-verified"
     MISSING = "missing"
     UNREADABLE = "unreadable"
     NOT_SIGNED = "not-signed"
     NO_CA = "no-ca"
     WRONG_CA = "wrong-ca"
+    INVALID = "invalid"
     WRONG_NAME = "wrong-name"
     WRONG_KEY = "wrong-key"
     NOT_YET_VALID = "not-yet-valid"
@@ -84,7 +86,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateLimits:
+class CertificateThresholds:
     """What is well: days left, of the certificate and of its CA."""
 
     warning: Range
@@ -109,21 +111,38 @@ class Seen:
     wanted_name: str = ""
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def unverified(self) -> bool:
+        """Nobody gave a CA, so that whose certificate it is stays unknown.
 
-def certificate_outcome(seen: Seen, limits: CertificateLimits, at: WallTime) -> Outcome:
+        A CA that has to be there and is not is a finding, which says it.
+        """
+        told = {CertificateKind.NO_CA, CertificateKind.UNREADABLE}
+        return (
+            self.certificate is not None
+            and self.anchor is None
+            and told.isdisjoint(each.kind for each in self.findings)
+        )
+
+
+def certificate_outcome(
+    seen: Seen, thresholds: CertificateThresholds, at: WallTime
+) -> Outcome:
     """Judge a certificate."""
     certificate = seen.certificate
     findings = list(seen.findings)
     perf: list[Perf] = []
     if certificate is not None:
-        perf = list(_days(seen, certificate, limits, at))
+        perf = list(_days(seen, certificate, thresholds, at))
         findings += _judged(seen, certificate, at)
         findings += _running_out(perf)
     state = worst(each.state for each in findings)
     # The worst first, then as they were found.
     findings.sort(key=lambda each: each.state is not state)
-    kind = CertificateKind.VALID if not findings else findings[0].kind
-    about = _about(certificate, perf) if certificate is not None else ()
+    kind = CertificateKind.NOT_VERIFIED if seen.unverified else CertificateKind.VALID
+    if findings:
+        kind = findings[0].kind
+    about = _about(seen, certificate, perf) if certificate is not None else ()
     text = "; ".join((*(each.text for each in findings), *about)) or seen.where
     return Outcome(
         name=NAME,
@@ -253,6 +272,9 @@ def _rights(files: IdentityFiles, owner: tuple[int, int] | None) -> Iterator[Fin
 _ENDED: Final = frozenset({ReasonCode.EXPIRED, ReasonCode.ISSUER_EXPIRED})
 """Told by `_running_out`, with the days."""
 
+_OF_THE_CA: Final = frozenset({ReasonCode.ISSUER_UNKNOWN, ReasonCode.BAD_SIGNATURE})
+"""Another CA issued it; whatever else speaks against it is its own fault."""
+
 _TO_BEGIN: Final = {
     ReasonCode.NOT_YET_VALID: "it",
     ReasonCode.ISSUER_NOT_YET_VALID: "the CA's certificate",
@@ -275,9 +297,14 @@ def _judged(
         return
     problems = seen.anchor.problems(certificate, moment_for(certificate, at))
     told_apart = _ENDED | _TO_BEGIN.keys()
-    wrong = [reason for reason in problems if reason.code not in told_apart]
-    if wrong:
-        yield _critical(CertificateKind.WRONG_CA, "; ".join(wrong))
+    foreign = [reason for reason in problems if reason.code in _OF_THE_CA]
+    if foreign:
+        yield _critical(CertificateKind.WRONG_CA, "; ".join(foreign))
+    invalid = [
+        reason for reason in problems if reason.code not in told_apart | _OF_THE_CA
+    ]
+    if invalid:
+        yield _critical(CertificateKind.INVALID, "; ".join(invalid))
     for reason in problems:
         if reason.code in _TO_BEGIN:
             what = _TO_BEGIN[reason.code]
@@ -286,7 +313,10 @@ def _judged(
 
 
 def _days(
-    seen: Seen, certificate: x509.Certificate, limits: CertificateLimits, at: WallTime
+    seen: Seen,
+    certificate: x509.Certificate,
+    thresholds: CertificateThresholds,
+    at: WallTime,
 ) -> Iterator[Perf]:
     found = {"days_left": certificate}
     if seen.anchor is not None:
@@ -296,8 +326,8 @@ def _days(
         yield Perf(
             label=label,
             value=round(left, 2),
-            warning=limits.warning,
-            critical=limits.critical,
+            warning=thresholds.warning,
+            critical=thresholds.critical,
         )
 
 
@@ -315,13 +345,16 @@ def _running_out(perf: list[Perf]) -> Iterator[Finding]:
             yield Finding(each.state, kind, text)
 
 
-def _about(certificate: x509.Certificate, perf: list[Perf]) -> Iterator[str]:
+def _about(
+    seen: Seen, certificate: x509.Certificate, perf: list[Perf]
+) -> Iterator[str]:
     names = common_names(certificate)
     name = tidy(names[0]) if names else "nobody"
     ends = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
     days = int(perf[0].value)
     left = f" ({days} days)" if days > 0 else ""
-    yield f"'{name}', valid until {ends}{left}"
+    verified = ", chain not verified" if seen.unverified else ""
+    yield f"'{name}', valid until {ends}{left}{verified}"
 
 
 def _details(seen: Seen, findings: list[Finding]) -> Iterator[str]:

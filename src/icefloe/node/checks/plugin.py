@@ -169,7 +169,7 @@ class Outcome:
 
     def as_json(self) -> dict[str, object]:
         """Return it for `--json`."""
-        return {
+        told = {
             "plugin": self.name.lower(),
             "state": self.state.name,
             "exit_code": int(self.state),
@@ -179,8 +179,26 @@ class Outcome:
             "details": list(self.details),
             **self.facts,
         }
+        return {label: _encodable(value) for label, value in told.items()}
 
 
 def _one_line(text: str) -> str:
     """A bar begins the numbers, a line break the details."""
-    return " ".join(text.replace("|", "/").split())
+    return " ".join(_encoded(text).replace("|", "/").split())
+
+
+def _encodable(value: object) -> object:
+    """Return what JSON can hold, of words that came from a command line or a disk."""
+    match value:
+        case str():
+            return _encoded(value)
+        case Mapping():
+            return {_encoded(str(key)): _encodable(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_encodable(each) for each in value]
+    return value
+
+
+def _encoded(text: str) -> str:
+    """Show bytes that are no UTF-8, which Python keeps as lone surrogates."""
+    return text.encode(errors="backslashreplace").decode()

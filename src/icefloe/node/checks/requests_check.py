@@ -10,7 +10,7 @@ from typing import Final
 from icefloe.doors import WallTime
 from icefloe.node.acceptance import tidy
 from icefloe.node.checks.plugin import Outcome, Perf, PluginState, Range, worst
-from icefloe.node.checks.requests_read import Lying, RequestsSeen
+from icefloe.node.checks.requests_read import KEPT_DAYS, Lying, RequestsSeen
 from icefloe.pki.spans import span_text
 
 __all__ = ["NAME", "RequestsKind", "RequestsThresholds", "requests_outcome"]
@@ -19,9 +19,6 @@ NAME: Final = "REQUESTS"
 
 SHOWN_MAX: Final = 20
 """Requests of each kind that `-v` lists, the oldest."""
-
-KEPT_DAYS: Final = 7
-"""protocol: Icinga deletes a request file that nobody has written for so long."""
 
 
 class RequestsKind(enum.StrEnum):

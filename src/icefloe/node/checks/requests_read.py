@@ -4,6 +4,8 @@ A real node keeps one file for each presented certificate (`storage.icinga_reque
 It writes the file anew at each ask, so its time says when was asked *last*; a request
 that waits for days and is asked for every ten seconds looks young by it.  Since when a
 request waits is told by the presented certificate: a self-signed one was made for it.
+Whoever asks chooses that date, so it is believed for `KEPT_DAYS` before the last ask.
+Not believing it at all would be worse: an old request would look young again.
 
 Nothing marks an answer as fetched.  But the node reads the file when the requester comes
 again, and most file systems note the first reading after a write (`relatime`).  So
@@ -38,7 +40,12 @@ from icefloe.storage.icinga_requests import (
 )
 from icefloe.storage.ledger_waiting import WaitingRow, read_waiting
 
-__all__ = ["Lying", "RequestsSeen", "RequestsUnreadable", "read_requests"]
+__all__ = ["KEPT_DAYS", "Lying", "RequestsSeen", "RequestsUnreadable", "read_requests"]
+
+KEPT_DAYS: Final = 7
+"""protocol: Icinga deletes a request file that nobody has written for so long."""
+
+_DAY: Final = 86_400.0
 
 
 class RequestsUnreadable(IcefloeError):
@@ -254,7 +261,8 @@ def _waits_since(request: IcingaRequest) -> WallTime:
         certificate = load_der(request.certificate)
         made = WallTime(certificate.not_valid_before_utc.timestamp())
         if is_self_issued(certificate):
-            return min(made, request.stored_at)
+            earliest = WallTime(request.stored_at - KEPT_DAYS * _DAY)
+            return max(min(made, request.stored_at), earliest)
     return request.stored_at
 
 

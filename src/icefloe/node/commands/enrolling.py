@@ -260,8 +260,12 @@ def parse_parent(text: str) -> Parent:
     """Read `host[,port]`.
 
     Raises:
-        ParentInvalid: It has another form.
+        ParentInvalid: It has another form, or bytes that are no UTF-8.
     """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ParentInvalid(f"{text!a} has bytes that are in no host's name") from None
     host, _, port = text.partition(",")
     host, port = host.strip(), port.strip() or str(DEFAULT_PORT)
     if not host or not port.isascii() or not port.isdigit():

@@ -13,11 +13,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from OpenSSL import SSL
 
@@ -33,6 +31,7 @@ from icefloe.node.fleet.sightings import (
     Unreached,
 )
 from icefloe.node.fleet.targets import Target
+from icefloe.node.resolvers import Resolvers
 from icefloe.node.tls.connecting import connect
 from icefloe.node.tls.contexts import client_context
 from icefloe.node.tls.stream_interface import TransportLimits
@@ -67,11 +66,6 @@ GREETING_SECONDS_MAX: Final = 5.0
 
 DESCRIPTORS_KEPT: Final = 128
 """Beside the connections: files, pipes, the sockets of the resolvers."""
-
-RESOLVERS_MAX: Final = 1000
-"""Names that are looked up at the same time, those included whose host was given up: a
-name server that is silent keeps a thread for half a minute, and no other host may wait
-for it.  As many as `AT_ONCE_MAX`; a thread that waits takes some 50 KiB."""
 
 _NO_ANSWER: Final = "no answer"
 _GIVEN_UP: Final = "given up after"
@@ -109,71 +103,12 @@ async def look_at_all(
     """
     raise_to_hard_limit()
     workers = max(1, min(survey.at_once, available() - DESCRIPTORS_KEPT, len(targets)))
-    asyncio.get_running_loop().set_default_executor(
-        _Resolvers(max_workers=RESOLVERS_MAX)
-    )
+    asyncio.get_running_loop().set_default_executor(Resolvers())
     context = client_context(None)
     waiting = iter(targets)
     async with asyncio.TaskGroup() as group:
         for _ in range(workers):
             group.create_task(_work(waiting, survey, context, seen))
-
-
-class _Resolvers(ThreadPoolExecutor):
-    """Threads that look names up; nobody waits for one that a name server keeps.
-
-    Its base keeps its threads in a list that the interpreter joins when it ends.  These
-    are in none: each is for one name, and the process ends without it.
-    """
-
-    def __init__(self, max_workers: int) -> None:
-        """Look up at most so many names at the same time."""
-        super().__init__(max_workers=max_workers)
-        self._free = threading.BoundedSemaphore(max_workers)
-
-    def submit(
-        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
-    ) -> Future[Any]:
-        """Run it in a thread of its own.
-
-        Raises:
-            OSError: There are too many.
-        """
-        if not self._free.acquire(blocking=False):
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        future: Future[Any] = Future()
-        thread = threading.Thread(
-            target=self._run, args=(future, fn, args, kwargs), daemon=True
-        )
-        try:
-            thread.start()
-        except RuntimeError as error:
-            self._free.release()
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from error
-        return future
-
-    def _run(
-        self,
-        future: Future[Any],
-        fn: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        try:
-            if future.set_running_or_notify_cancel():
-                try:
-                    result = fn(*args, **kwargs)
-                except Exception as error:  # noqa: BLE001 - it is passed on
-                    future.set_exception(error)
-                else:
-                    future.set_result(result)
-        finally:
-            self._free.release()
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as its base has it
-        """End without waiting, whatever is asked."""
-        del wait, cancel_futures
-        super().shutdown(wait=False, cancel_futures=True)
 
 
 async def _work(
