@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from icefloe.enrollment.problems import PROBLEMS, Outlook
 from icefloe.pki.certificates import to_pem
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import KeyType, encode_private_key, generate_key
-from tests.ansible.controller import COLLECTION, RUN_SECONDS, Controller
+from tests.ansible.controller import COLLECTION, RUN_SECONDS, Controller, Run
 from tests.node.cluster import Authority, unsigned
 from tests.source_tree import ROOT
 
@@ -611,6 +612,47 @@ def test_the_unit_is_made_for_the_user_whom_the_files_belong_to(
     assert run.code == 0, run.output
     said = (tmp_path / "said").read_text().splitlines()
     assert said[0] == "icefloe for nagios:nogroup"
+
+
+def test_pip_is_given_a_wheel_and_never_a_name_by_default(
+    controller: Controller, tmp_path: Path
+) -> None:
+    """Whoever owns the name at some index would own the hosts."""
+    controller.hosts({"all": {"web1": {}}})
+    wheel = tmp_path / "icefloe-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        about = "icefloe-1.0.dist-info"
+        names = {
+            "icefloe.py": "",
+            f"{about}/METADATA": "Metadata-Version: 2.1\nName: icefloe\nVersion: 1.0\n",
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+            "Tag: py3-none-any\n",
+        }
+        for name, text in names.items():
+            archive.writestr(name, text)
+        lines = [f"{name},," for name in (*names, f"{about}/RECORD")]
+        archive.writestr(f"{about}/RECORD", "\n".join(lines))
+    role = {"name": "icefloe.icefloe.icefloe", "tasks_from": "install-pip.yml"}
+    usual = {
+        "icefloe_venv": str(tmp_path / "venv"),
+        "icefloe_python": sys.executable,
+        "icefloe_pip_extra_args": "--no-index --no-deps",
+        "icefloe_service": False,
+    }
+
+    def install(**own: str) -> Run:
+        task = {"ansible.builtin.include_role": role, "vars": {**usual, **own}}
+        return controller.run(controller.playbook("install", [task]))
+
+    refused = install()
+    assert refused.counts("failed") == {"web1": 1}, refused.output
+    assert "give a wheel" in refused.output
+    assert not (tmp_path / "venv").exists()
+    for changed in (1, 0):
+        done = install(icefloe_package=str(wheel))
+        assert done.code == 0, done.output
+        assert done.counts("changed") == {"web1": changed}
+    assert list((tmp_path / "venv").glob("lib/*/site-packages/icefloe.py"))
 
 
 def test_nobody_has_to_retry_in_a_playbook() -> None:
