@@ -5,12 +5,18 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import pwd
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,7 +31,7 @@ from icefloe.enrollment.problems import PROBLEMS, Outlook
 from icefloe.pki.certificates import to_pem
 from icefloe.pki.tickets import ticket
 from icefloe.storage.keys import KeyType, encode_private_key, generate_key
-from tests.ansible.controller import COLLECTION, RUN_SECONDS, Controller
+from tests.ansible.controller import COLLECTION, RUN_SECONDS, Controller, Run
 from tests.node.cluster import Authority, unsigned
 from tests.source_tree import ROOT
 
@@ -265,7 +271,8 @@ def test_a_program_that_hangs_is_killed(part: Part) -> None:
 
 def agent_of(part: Part, certs: Path, **params: Any) -> Any:
     """Return the module's agent with its usual options, and nothing to run."""
-    usual = dict.fromkeys(("ca_certificate", "user", "group"))
+    usual: dict[str, Any] = dict.fromkeys(("ca_certificate", "user", "group"))
+    usual["trust_on_first_use"] = False
     lists: dict[str, Any] = {"trusted_certificates": [], "parent_fingerprints": []}
     told = Told(
         **{"cn": "a", "ticket": None, "deadline": 1, **usual, **lists, **params}
@@ -304,9 +311,104 @@ def test_a_ca_that_was_not_given_is_not_taken_from_a_parent(
     given, sent = Authority().certificate, Authority().certificate
     agent = agent_of(part, tmp_path, ca_certificate=to_pem(given))
     read = part("module_utils.certificate").read_certificate
-    agent.check_root(read(to_pem(given)))
+    parent = part("module_utils.parent").Parent("m", "127.0.0.1", 1)
+    agent.check_root(read(to_pem(given)), agent.trust(), parent, None)
     with pytest.raises(part("module_utils.problems").Problem, match="CA certificate"):
-        agent.check_root(read(to_pem(sent)))
+        agent.check_root(read(to_pem(sent)), agent.trust(), parent, None)
+
+
+@contextmanager
+def showing(directory: Path, ca: Authority, name: str) -> Iterator[int]:
+    """Show a certificate of this CA to whoever connects; yield the port."""
+    key = generate_key()
+    (directory / "p.key").write_bytes(encode_private_key(key))
+    (directory / "p.crt").write_text(to_pem(ca.issue(name, key)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "p.crt", directory / "p.key")
+
+    def serve() -> None:
+        while True:
+            try:
+                plain, _ = listening.accept()
+            except OSError:
+                return
+            with suppress(OSError), plain, context.wrap_socket(plain, server_side=True):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("trust", ["fingerprint", "certificate", "what is there"])
+def test_a_ca_that_comes_along_is_compared_with_whatever_pins_the_parent(
+    part: Part, tmp_path: Path, trust: str
+) -> None:
+    """A parent's fingerprint vouches for the CA of its certificate, and no other."""
+    ours, other = Authority(), Authority()
+    certificates, parents = (
+        part("module_utils.certificate"),
+        part("module_utils.parent"),
+    )
+    certs = tmp_path / "certs"
+    enrolled_at(certs, ours if trust == "what is there" else Authority())
+    with showing(tmp_path, ours, "m") as port:
+        parent = parents.Parent("m", "127.0.0.1", port)
+        pem = (tmp_path / "p.crt").read_text()
+        leaf = certificates.read_certificate(pem)
+        pins: dict[str, Any] = {
+            "fingerprint": {"parent_fingerprints": [leaf.fingerprint]},
+            "certificate": {"trusted_certificates": [pem]},
+            "what is there": {},
+        }[trust]
+        agent = agent_of(part, certs, trust_on_first_use=not pins, **pins)
+        assert parents.trusted_certificate(parent, agent.trust()).der == leaf.der
+        good, bad = (
+            certificates.read_certificate(to_pem(each.certificate))
+            for each in (ours, other)
+        )
+        agent.check_root(good, agent.trust(), parent, leaf)
+        with pytest.raises(part("module_utils.problems").Problem) as caught:
+            agent.check_root(bad, agent.trust(), parent, leaf)
+    assert caught.value.code == "invalid-certificate"
+    assert "CA certificate that came along" in caught.value.detail
+
+
+def test_a_certificate_is_verified_also_where_icinga2_cannot(
+    part: Part, tmp_path: Path
+) -> None:
+    """Another CA of the same name has not signed it; `pki verify` is not needed."""
+    ours, other = Authority(), Authority()
+    certs = tmp_path / "certs"
+    enrolled_at(certs, ours)
+    agent = agent_of(part, certs)
+    copies = {"node.crt": str(certs / "a.crt"), "key": str(certs / "a.key")}
+    read = part("module_utils.certificate").read_certificate
+    got = read((certs / "a.crt").read_text())
+    agent.check(got, got, read(to_pem(ours.certificate)), copies)
+    with pytest.raises(part("module_utils.problems").Problem) as caught:
+        agent.check(got, got, read(to_pem(other.certificate)), copies)
+    assert caught.value.code == "invalid-certificate"
+    assert "not from the CA that came along" in caught.value.detail
+
+
+def test_files_are_given_to_the_user_who_is_named_else_to_the_directorys(
+    part: Part, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = part("module_utils.identity_files")
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda _, user, group: given.append((user, group)))
+    nobody, own = pwd.getpwnam("nobody"), tmp_path.stat()
+    for user in ("nobody", None):
+        files = module.IdentityFiles("a", str(tmp_path), None, user=user)
+        files.store_ticket(f"ticket of {user}")
+    assert given == [(nobody.pw_uid, own.st_gid), (own.st_uid, own.st_gid)]
+    with pytest.raises(part("module_utils.problems").Problem, match="no-such-user"):
+        module.IdentityFiles("a", str(tmp_path), None, user="no-such-user")
 
 
 def test_what_a_check_foretells_of_a_used_ticket_is_what_a_run_does(
@@ -510,6 +612,47 @@ def test_the_unit_is_made_for_the_user_whom_the_files_belong_to(
     assert run.code == 0, run.output
     said = (tmp_path / "said").read_text().splitlines()
     assert said[0] == "icefloe for nagios:nogroup"
+
+
+def test_pip_is_given_a_wheel_and_never_a_name_by_default(
+    controller: Controller, tmp_path: Path
+) -> None:
+    """Whoever owns the name at some index would own the hosts."""
+    controller.hosts({"all": {"web1": {}}})
+    wheel = tmp_path / "icefloe-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        about = "icefloe-1.0.dist-info"
+        names = {
+            "icefloe.py": "",
+            f"{about}/METADATA": "Metadata-Version: 2.1\nName: icefloe\nVersion: 1.0\n",
+            f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\n"
+            "Tag: py3-none-any\n",
+        }
+        for name, text in names.items():
+            archive.writestr(name, text)
+        lines = [f"{name},," for name in (*names, f"{about}/RECORD")]
+        archive.writestr(f"{about}/RECORD", "\n".join(lines))
+    role = {"name": "icefloe.icefloe.icefloe", "tasks_from": "install-pip.yml"}
+    usual = {
+        "icefloe_venv": str(tmp_path / "venv"),
+        "icefloe_python": sys.executable,
+        "icefloe_pip_extra_args": "--no-index --no-deps",
+        "icefloe_service": False,
+    }
+
+    def install(**own: str) -> Run:
+        task = {"ansible.builtin.include_role": role, "vars": {**usual, **own}}
+        return controller.run(controller.playbook("install", [task]))
+
+    refused = install()
+    assert refused.counts("failed") == {"web1": 1}, refused.output
+    assert "give a wheel" in refused.output
+    assert not (tmp_path / "venv").exists()
+    for changed in (1, 0):
+        done = install(icefloe_package=str(wheel))
+        assert done.code == 0, done.output
+        assert done.counts("changed") == {"web1": changed}
+    assert list((tmp_path / "venv").glob("lib/*/site-packages/icefloe.py"))
 
 
 def test_nobody_has_to_retry_in_a_playbook() -> None:

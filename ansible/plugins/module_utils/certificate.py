@@ -1,8 +1,8 @@
 """As much of a certificate as an enrollment has to know, with the standard library.
 
 A host that is enrolled has Python and icinga2, and seldom a library for certificates.
-Names are compared as they are encoded; signatures are not checked here: OpenSSL does
-that, in Python's `ssl` and in `icinga2 pki verify`.
+Names are compared as they are encoded; signatures are checked by OpenSSL, in handshakes
+of Python's `ssl`.
 
 Source: RFC 5280, section 4.1.
 """
@@ -22,6 +22,8 @@ _COMMON_NAME = b"\x55\x04\x03"  # 2.5.4.3
 _SEQUENCE, _SET, _OID, _UTC_TIME, _VERSION = 0x30, 0x31, 0x06, 0x17, 0xA0
 _LONG_FORM, _LENGTH_BYTES_MAX = 0x80, 4
 _CENTURY_PIVOT = 50
+HANDSHAKE_TURNS_MAX = 10
+"""Of both ends; two or three are needed."""
 
 
 class NotACertificate(ValueError):
@@ -125,6 +127,44 @@ def why_no_pair(certificate_path: str, key_path: str) -> Optional[str]:
     except (ssl.SSLError, OSError, ValueError) as error:
         return getattr(error, "reason", None) or getattr(error, "strerror", str(error))
     return None
+
+
+def why_not_signed(certificate_path: str, key_path: str, ca_pem: str) -> Optional[str]:
+    """Return why this CA has not signed the pair in these files; None if it has.
+
+    Two ends of TLS in memory: the one shows the certificate, the other judges it, its
+    signature and dates included.  So every icinga2 does, with or without `pki verify`.
+    """
+    shows = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    judges = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    judges.check_hostname = False  # Icinga's names are names of nodes, not of hosts
+    judges.verify_mode = ssl.CERT_REQUIRED
+    try:
+        shows.load_cert_chain(certificate_path, key_path, password=lambda: "-")
+        judges.load_verify_locations(cadata=ca_pem)
+        _shake_hands(shows, judges)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        why = getattr(error, "verify_message", "") or getattr(error, "reason", "")
+        return why or getattr(error, "strerror", None) or str(error)
+    return None
+
+
+def _shake_hands(shows: ssl.SSLContext, judges: ssl.SSLContext) -> None:
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = shows.wrap_bio(there, back, server_side=True)
+    client = judges.wrap_bio(back, there)
+    for _ in range(HANDSHAKE_TURNS_MAX):
+        if [_is_through(client), _is_through(server)] == [True, True]:
+            return
+    raise ValueError("the handshake came to no end")
+
+
+def _is_through(end: ssl.SSLObject) -> bool:
+    try:
+        end.do_handshake()
+    except ssl.SSLWantReadError:
+        return False
+    return True
 
 
 # --- DER ------------------------------------------------------------------------------

@@ -11,11 +11,13 @@ key is made in such a directory, too.
     certs-backups/CN-20261123T013000Z-x/ what was there before
 """
 
+import grp
 import os
+import pwd
 import shutil
 import tempfile
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from ansible_collections.icefloe.icefloe.plugins.module_utils.certificate import (
     Certificate,
@@ -41,7 +43,27 @@ class IdentityFiles:
         backup: Where the copies of this run are; None as long as there are none.
     """
 
-    def __init__(self, cn: str, directory: str, backups: Optional[str]) -> None:
+    def __init__(
+        self,
+        cn: str,
+        directory: str,
+        backups: Optional[str],
+        *,
+        user: Optional[str] = None,
+        group: Optional[str] = None,
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            cn: The name.
+            directory: Icinga's `certs`.
+            backups: Where copies go; None is beside the directory.
+            user: To whom files are given; None is the directory's owner.
+            group: Their group; None is the directory's.
+
+        Raises:
+            Problem: The name cannot be a file's, or there is no such user or group.
+        """
         if not cn or "/" in cn or "\0" in cn or cn.startswith("."):
             raise Problem("other-trouble", f"'{cn}' cannot be part of a file's name")
         self.cn = cn
@@ -51,6 +73,7 @@ class IdentityFiles:
         self.ca = os.path.join(self.directory, "ca.crt")
         self.ticket = os.path.join(self.directory, "ticket")
         self.backup: Optional[str] = None
+        self._user, self._group = _ids_of(user, group)
         self._backups = backups or self.directory + "-backups"
         self._new = os.path.join(self.directory, ".new-" + cn)
         self._working = os.path.join(self.directory, ".enrolling-" + cn)
@@ -218,10 +241,29 @@ class IdentityFiles:
         os.replace(source, target)
 
     def _own(self, path: str, like: Optional[str] = None) -> None:
-        """Give a file to whom the directory belongs: the daemon's user."""
+        """Give a file to the daemon's user: the given one, or the directory's owner."""
         if os.geteuid() == 0:
             owner = os.stat(like or self.directory)
-            os.chown(path, owner.st_uid, owner.st_gid)
+            user = owner.st_uid if self._user is None else self._user
+            group = owner.st_gid if self._group is None else self._group
+            os.chown(path, user, group)
+
+
+def _ids_of(
+    user: Optional[str], group: Optional[str]
+) -> Tuple[Optional[int], Optional[int]]:
+    """Return the numbers of a user and a group; None for what is not given.
+
+    Raises:
+        Problem: There is no such user or group.
+    """
+    try:
+        return (
+            pwd.getpwnam(user).pw_uid if user else None,
+            grp.getgrnam(group).gr_gid if group else None,
+        )
+    except KeyError as error:
+        raise Problem("file-trouble", str(error.args[0])) from None
 
 
 def files_state(files: IdentityFiles) -> Dict[str, Any]:

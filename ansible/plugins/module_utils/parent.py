@@ -139,6 +139,19 @@ def trusted_certificate(parent: Parent, trust: Trust) -> Certificate:
     )
 
 
+def see_that_it_was_signed(parent: Parent, leaf: Certificate, ca_pem: str) -> None:
+    """See that a CA has signed the certificate by which a parent was recognised.
+
+    So a CA certificate that came along is bound to a fingerprint that somebody compared.
+
+    Raises:
+        Problem: It has not, or the parent cannot be reached just now.
+    """
+    if _shown(parent, ca_pem).der != leaf.der:
+        said = f"{parent} shows another certificate than a moment ago"
+        raise Problem("unreachable", said)
+
+
 def _shown(parent: Parent, ca_pem: Optional[str]) -> Certificate:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # Icinga's names are names of nodes, not of hosts

@@ -96,10 +96,12 @@ options:
     type: str
     default: icinga2
   user:
-    description: The daemon's user; by default the owner of O(certs_dir).
+    description:
+      - The daemon's user, to whom all that is written belongs. By default the owner of
+        O(certs_dir).
     type: str
   group:
-    description: The daemon's group.
+    description: The daemon's group; by default that of O(certs_dir).
     type: str
 attributes:
   check_mode:
@@ -170,6 +172,7 @@ from ansible_collections.icefloe.icefloe.plugins.module_utils.certificate import
     NotACertificate,
     read_certificate,
     to_pem,
+    why_not_signed,
 )
 from ansible_collections.icefloe.icefloe.plugins.module_utils.identity_files import (
     IdentityFiles,
@@ -180,6 +183,7 @@ from ansible_collections.icefloe.icefloe.plugins.module_utils.parent import (
     Parent,
     Trust,
     read_trust,
+    see_that_it_was_signed,
     trusted_certificate,
 )
 from ansible_collections.icefloe.icefloe.plugins.module_utils.pki_request import (
@@ -206,9 +210,6 @@ PAUSE_FACTOR = 1.6
 
 ASK_SECONDS_MIN = 5.0
 """One request gets so many at least; it would be killed before it has begun."""
-
-CRITICAL = 2
-"""What `icinga2 pki verify` ends with, as a check plugin does."""
 
 HOPELESS = frozenset({"trust-mismatch", "trust-missing", "other-trouble"})
 """When every parent of a round ends so, another round would, too."""
@@ -254,7 +255,11 @@ def main() -> None:
     )
     try:
         params = module.params
-        files = IdentityFiles(params["cn"], params["certs_dir"], params["backup_dir"])
+        files = IdentityFiles(
+            *(params["cn"], params["certs_dir"], params["backup_dir"]),
+            user=params["user"],
+            group=params["group"],
+        )
     except Problem as problem:
         next_step = problem.next_step(module.params["cn"])
         text = sentence(problem.code, problem.detail, next_step)
@@ -463,17 +468,24 @@ class Agent:
         is_new = text != _text(self.files.certificate) and _found_in(text) != request
         came = judge(ran, str(parent), is_new=is_new)
         if came.code == "signed":
-            self.check(_certificate(text), request, copies)
+            root = _certificate(_text(copies["ca.crt"]))
+            self.check_root(root, trust, parent, leaf)
+            self.check(_certificate(text), request, root, copies)
             changed = self.files.take_over(copies, ["ca.crt", "node.crt"])
             self.took(changed=bool(changed))
         elif came.code == "pending" and self.files.anchor() is None:
             if os.path.exists(copies["ca.crt"]):
-                self.check_root(_certificate(_text(copies["ca.crt"])))
+                root = _certificate(_text(copies["ca.crt"]))
+                self.check_root(root, trust, parent, leaf)
             self.took(changed=bool(self.files.take_over(copies, ["ca.crt"])))
         return came
 
     def check(
-        self, got: Certificate, request: Optional[Certificate], copies: Dict[str, str]
+        self,
+        got: Certificate,
+        request: Optional[Certificate],
+        root: Certificate,
+        copies: Dict[str, str],
     ) -> None:
         """Look at a certificate before it is put in place.
 
@@ -485,30 +497,42 @@ class Agent:
         if got.common_name != self.params["cn"]:
             said = f"the certificate is for '{got.common_name}'"
             raise Problem("invalid-certificate", said)
-        root = _certificate(_text(copies["ca.crt"]))
-        self.check_root(root)
-        if got.issuer != root.subject:
-            raise Problem(
-                "invalid-certificate", "it is not from the CA that came along"
-            )
-        # Old releases have no `pki verify`: they print their help, and end with 0 or 1.
-        ran = self.icinga2(
-            *("verify", "--cert", copies["node.crt"], "--cacert", copies["ca.crt"])
-        )
-        if ran.code == CRITICAL or ran.code < 0:  # refused, or killed by a signal
-            said = ran.said or "'icinga2 pki verify' refuses it"
-            raise Problem("invalid-certificate", said.splitlines()[-1])
+        why = why_not_signed(copies["node.crt"], copies["key"], to_pem(root.der))
+        if why is not None:
+            said = f"it is not from the CA that came along: {why}"
+            raise Problem("invalid-certificate", said)
 
-    def check_root(self, root: Certificate) -> None:
-        """See that a CA certificate that came is the one that was given, or renewed.
+    def check_root(
+        self, root: Certificate, trust: Trust, parent: Parent, leaf: Certificate
+    ) -> None:
+        """See that a CA certificate that came is one to be trusted, or renewed.
+
+        Args:
+            root: What came.
+            trust: What says whom to trust.
+            parent: Who sent it.
+            leaf: The certificate by which that was recognised.
 
         Raises:
-            Problem: It has another key.
+            Problem: It has another key than the known one, or the parent that a
+                fingerprint pins is not of this CA.
         """
-        given = self.given_root()
-        if given is not None and given.public_key != root.public_key:
-            said = "the CA certificate that came along is not of 'ca_certificate'"
-            raise Problem("invalid-certificate", said)
+        if trust.ca_pem is not None:
+            if read_certificate(trust.ca_pem).public_key != root.public_key:
+                known = "ca_certificate" if self.params["ca_certificate"] else "ca.crt"
+                said = f"the CA certificate that came along is not of '{known}'"
+                raise Problem("invalid-certificate", said)
+        elif trust.fingerprints or trust.pinned:
+            try:
+                see_that_it_was_signed(parent, leaf, to_pem(root.der))
+            except Problem as problem:
+                if problem.code != "trust-mismatch":
+                    raise
+                said = (
+                    "the CA certificate that came along has not signed the certificate "
+                    f"of {parent} that is trusted"
+                )
+                raise Problem("invalid-certificate", said) from None
 
     def given_root(self) -> Optional[Certificate]:
         """Return the CA certificate of the options; None when there is none.
