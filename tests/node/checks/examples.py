@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import NameOID
 from tests.node.cluster import Authority, unsigned
 
 from icefloe.doors import WallTime
@@ -251,18 +252,23 @@ def anchor(authority: Authority = CA) -> TrustAnchor:
     return TrustAnchor.from_pem(authority.pem)
 
 
-def with_a_demand() -> x509.Certificate:
-    """Return a certificate of the CA with a critical extension that nobody knows."""
+def odd_leaf(
+    extension: x509.ExtensionType, *, critical: bool = False, subject: str = "sat1"
+) -> x509.Certificate:
+    """Return a certificate of the CA with an extension that Icinga does not write."""
+    names = [x509.NameAttribute(NameOID.COMMON_NAME, subject)] if subject else []
     builder = x509.CertificateBuilder(
         issuer_name=LEAF.issuer,
-        subject_name=LEAF.subject,
+        subject_name=x509.Name(names),
         public_key=KEY.public_key(),
         serial_number=7,
         not_valid_before=LEAF.not_valid_before_utc,
         not_valid_after=LEAF.not_valid_after_utc,
     )
-    demand = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"")
-    return builder.add_extension(demand, critical=True).sign(CA.key, SHA256())
+    return builder.add_extension(extension, critical=critical).sign(CA.key, SHA256())
+
+
+DEMAND = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"")
 
 
 def older_anchor(*, days: float) -> TrustAnchor:
@@ -312,7 +318,7 @@ UNANCHORED = Seen(where="sat1:5665", certificate=LEAF, anchor=None)
 
 SEEN_AT: dict[Kind, tuple[Seen, float]] = {
     Kind.NOT_VERIFIED: (UNANCHORED, NOT_LONG_AGO),
-    Kind.INVALID: (seen(with_a_demand()), NOT_LONG_AGO),
+    Kind.INVALID: (seen(odd_leaf(DEMAND, critical=True)), NOT_LONG_AGO),
     Kind.NOT_SIGNED: (seen(unsigned("sat1", KEY)), NOT_LONG_AGO),
     Kind.WRONG_CA: (seen(trusted=anchor(Authority())), NOT_LONG_AGO),
     Kind.WRONG_NAME: (seen(name="sat2"), NOT_LONG_AGO),
@@ -332,6 +338,11 @@ def certificate(kind: Kind) -> Outcome:
     findings = (FOUND[kind],) if kind in FOUND else ()
     plain = (seen(there, trusted=trusted, findings=findings), NOT_LONG_AGO)
     judged, at = SEEN_AT.get(kind, plain)
+    return judge(judged, at)
+
+
+def judge(judged: Seen, at: float = NOT_LONG_AGO) -> Outcome:
+    """Judge what was seen, with the usual thresholds."""
     thresholds = CertificateThresholds(
         warning=Range.parse("25:"), critical=Range.parse("7:")
     )

@@ -25,8 +25,8 @@ from icefloe.pki.certificates import (
     is_self_issued,
     key_id,
 )
-from icefloe.pki.errors import ReasonCode
-from icefloe.pki.trust import TrustAnchor, moment_for
+from icefloe.pki.errors import CertificateInvalid, Reason, ReasonCode
+from icefloe.pki.trust import TrustAnchor, moment_for, verify_issued
 from icefloe.storage.files import FileProblem, read_file_if_there
 from icefloe.storage.identity_files import (
     IdentityFiles,
@@ -295,7 +295,7 @@ def _judged(
         return
     if seen.anchor is None:
         return
-    problems = seen.anchor.problems(certificate, moment_for(certificate, at))
+    problems = _problems(certificate, seen.anchor, at)
     told_apart = _ENDED | _TO_BEGIN.keys()
     foreign = [reason for reason in problems if reason.code in _OF_THE_CA]
     if foreign:
@@ -310,6 +310,22 @@ def _judged(
             what = _TO_BEGIN[reason.code]
             text = f"{what} is not yet valid: compare the clocks of this machine and of"
             yield _critical(CertificateKind.NOT_YET_VALID, f"{text} the signer")
+
+
+def _problems(
+    certificate: x509.Certificate, anchor: TrustAnchor, at: WallTime
+) -> tuple[Reason, ...]:
+    """Return what its owner would not accept it for, if it came just now."""
+    names = common_names(certificate)
+    if not names:
+        nobody = Reason(ReasonCode.NO_COMMON_NAME, "its subject has no common name")
+        return (*anchor.problems(certificate, moment_for(certificate, at)), nobody)
+    own = key_id(certificate)
+    try:
+        verify_issued(certificate, cn=names[0], key_id=own, anchor=anchor, at=at)
+    except CertificateInvalid as error:
+        return error.reasons
+    return ()
 
 
 def _days(
