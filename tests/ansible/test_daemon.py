@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are not installed
 
-from tests.ansible.controller import ROLLOUT, Controller, Run, files_below
+from tests.ansible.controller import COLLECTION, ROLLOUT, Controller, Run, files_below
 from tests.ansible.hosts import EXECUTABLE, Hosts, children
 from tests.peers.fixtures import Nodes
 
@@ -22,6 +23,7 @@ NAME = "master1"
 SYSTEMCTL = """#!/bin/sh
 cd {place}
 case "$*" in
+*ExecStart*) cat exec-start 2> /dev/null ;;
 show\\ --property*) cat state ;;
 show\\ *) echo LoadState=loaded; echo "ActiveState=$(cat state)" ;;
 is-enabled*) [ -e enabled ] ;;
@@ -34,6 +36,7 @@ esac
 
 PROGRAM = """#!/bin/sh
 [ "$1" != --version ] || exec cat {place}/version
+echo "$@" >> {place}/ran
 exec {executable} "$@"
 """
 
@@ -58,6 +61,14 @@ class Machine:
     def upgrade(self, version: str) -> None:
         """Put another release there, and tell nobody."""
         (self._place / "version").write_text(f"{version}\n")
+
+    def drop_in(self, command: str) -> None:
+        """Let the unit run this command."""
+        (self._place / "exec-start").write_text(f"{command}\n")
+
+    def ran(self) -> list[str]:
+        """Return the command lines of the program so far."""
+        return (self._place / "ran").read_text().splitlines()
 
     def run(self, *words: str, **own: Any) -> Run:
         """Run the role with these variables of the host besides the usual ones."""
@@ -111,14 +122,26 @@ def test_a_restart_that_a_killed_run_owed_is_made_by_the_next_one_and_only_once(
     assert machine.said() == []
     assert files_below(machine.root) == before
 
+    machine.drop_in("icefloe daemon --without-monitoring")
     machine.upgrade("2")
     assert changed(machine.run("--check")) == 1
     assert machine.said() == []
     assert files_below(machine.root) == before
     assert changed(machine.run()) > 0
     assert machine.said() == ["restart"]
+    assert machine.ran()[-1].endswith("daemon --validate --without-monitoring")
     assert changed(machine.run()) == 0
     assert machine.said() == []
+
+
+def test_what_a_run_that_ended_early_has_not_read_or_restarted_is_not_forgotten() -> (
+    None
+):
+    tasks = yaml.safe_load((COLLECTION / "roles/icefloe/tasks/run.yml").read_text())
+    start = tasks[-1]["ansible.builtin.systemd_service"]
+    assert start["daemon_reload"] == "{{ icefloe_service_unit | bool }}"
+    plays = yaml.safe_load((COLLECTION / "playbooks/rollout.yml").read_text())
+    assert [play.get("force_handlers") for play in plays] == [True] * 3
 
 
 def test_zones_that_are_no_longer_given_are_taken_away(machine: Machine) -> None:

@@ -34,7 +34,13 @@ digest() {
 }
 
 would_start() {
-    "$program" --config-dir "$config" --data-dir "$data" daemon --validate >&2 && return
+    # As the unit says it, or a drop-in.
+    case $(systemctl show --property ExecStart "$service" 2>/dev/null) in
+    *--without-monitoring*) set -- --without-monitoring ;;
+    *) set -- ;;
+    esac
+    "$program" --config-dir "$config" --data-dir "$data" daemon --validate "$@" >&2 &&
+        return
     echo "Not (re)started: the daemon would end. Correct what is said above." >&2
     exit 1
 }
