@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Final
@@ -224,8 +225,9 @@ async def run_canary(plan: CanaryPlan, *, clock: Clock, entropy: Entropy) -> Can
                 result = await ask(
                     parent,
                     applicant=applicant,
-                    # Rounded, for it is told to people.
-                    timeout_s=max(0.1, round(ends - clock.now().mono, 1)),
+                    # Rounded, for it is told to people; up, or an attempt that our
+                    # end cuts short would seem to have failed before it.
+                    timeout_s=max(0.1, math.ceil((ends - clock.now().mono) * 10) / 10),
                     clock=clock,
                     entropy=entropy,
                     watch=watch,
