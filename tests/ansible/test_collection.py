@@ -278,7 +278,7 @@ def agent_of(part: Part, certs: Path, **params: Any) -> Any:
         **{"cn": "a", "ticket": None, "deadline": 1, **usual, **lists, **params}
     )
     files = part("module_utils.identity_files").IdentityFiles("a", str(certs), None)
-    return part("modules.icinga2_enrollment").Agent(told, files)
+    return part("module_utils.enrollment").Agent(told, files)
 
 
 def enrolled_at(certs: Path, ca: Authority) -> None:
@@ -446,7 +446,7 @@ def test_a_ticket_that_is_being_stored_leaves_nothing_behind_when_killed(
 
 
 def test_rubbish_from_a_parent_is_a_typed_problem(part: Part) -> None:
-    module = part("modules.icinga2_enrollment")
+    module = part("module_utils.enrollment")
     with pytest.raises(part("module_utils.problems").Problem, match="no certificate"):
         module._certificate("rubbish")
 
