@@ -13,6 +13,7 @@ import pytest
 from tests.cli.command import Command
 from tests.node.cluster import Authority, free_port
 from tests.node.fake_parent import fake_parent, signs
+from tests.node.slow_names import SLOW_NAMES
 
 from icefloe.cli import check_certificate, check_enrollment, check_requests
 from icefloe.cli.check_plugin import CANNOT_CHECK
@@ -300,14 +301,8 @@ def test_the_state_directory_can_be_elsewhere(icefloe: Command, tmp_path: Path) 
     assert len(list((tmp_path / "here").iterdir())) == 1
 
 
-SLOW_NAMES = """
-import socket, sys, time
-real = socket.getaddrinfo
-def slow(host, *words, **options):
-    if options.get("flags", 0) & socket.AI_NUMERICHOST:
-        return real(host, *words, **options)
-    time.sleep(60)
-socket.getaddrinfo = slow
+SLOWLY = f"""{SLOW_NAMES}
+import sys
 from icefloe.cli.app import run
 sys.exit(run(sys.argv[1:]))
 """
@@ -326,7 +321,7 @@ def test_a_resolver_that_is_silent_keeps_no_plugin(
     given = canary(icefloe, "--interval", "0", *words)
     given[given.index("--via") : given.index("--ticket-file")] = []
     done = subprocess.run(
-        [sys.executable, "-c", SLOW_NAMES, *map(str, given)],
+        [sys.executable, "-c", SLOWLY, *map(str, given)],
         check=False,
         timeout=40,
         capture_output=True,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.node.fleet.rig import KINDS, Rig, Shows, Silent, rig_of
+from tests.node.slow_names import SLOW_NAMES
 
 from icefloe.node.errors import ConnectAttempt, ConnectFailed
 from icefloe.node.fleet.greeting import our_greeting
@@ -167,16 +168,10 @@ def test_no_host_waits_for_the_names_of_others(
 
 
 def test_a_name_server_that_is_silent_keeps_no_process_from_ending() -> None:
-    program = """
-import asyncio, socket, time
+    program = f"""{SLOW_NAMES}
+import asyncio
 from icefloe.node.fleet.survey import Survey, look_at_all
 from icefloe.node.fleet.targets import parse_target
-real = socket.getaddrinfo
-def slow(host, *words, **options):
-    if options.get("flags", 0) & socket.AI_NUMERICHOST:
-        return real(host, *words, **options)
-    time.sleep(60)
-socket.getaddrinfo = slow
 asyncio.run(look_at_all([parse_target("a")], Survey(seconds=0.2), seen=print))
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=30)

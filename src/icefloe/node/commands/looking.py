@@ -14,9 +14,9 @@ import asyncio
 import enum
 import math
 import socket
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from cryptography import x509
@@ -32,6 +32,7 @@ from icefloe.enrollment.events import LinkId
 from icefloe.enrollment.requester import Parent
 from icefloe.node.errors import ConnectFailed, HandshakeFailed, os_reason
 from icefloe.node.link import Link
+from icefloe.node.resolvers import Resolvers
 from icefloe.node.tls.connecting import connect
 from icefloe.node.tls.contexts import client_context
 from icefloe.node.tls.stream_interface import CloseReport, TransportLimits
@@ -276,34 +277,14 @@ async def _resolve(parent: Parent, seconds: float) -> tuple[str, ...]:
     Raises:
         OSError: It does not resolve, or not in time.
     """
+    look_up = partial(
+        socket.getaddrinfo, parent.host, parent.port, type=socket.SOCK_STREAM
+    )
     loop = asyncio.get_running_loop()
-    found: asyncio.Future[tuple[str, ...]] = loop.create_future()
-
-    def settle(outcome: tuple[str, ...] | BaseException) -> None:
-        if found.done():
-            return
-        if isinstance(outcome, BaseException):
-            found.set_exception(outcome)
-        else:
-            found.set_result(outcome)
-
-    def look_up() -> None:
-        outcome: tuple[str, ...] | BaseException
-        try:
-            entries = socket.getaddrinfo(
-                parent.host, parent.port, type=socket.SOCK_STREAM
-            )
-            outcome = tuple(dict.fromkeys(str(entry[4][0]) for entry in entries))
-        except (OSError, ValueError) as error:
-            outcome = error
-        try:
-            loop.call_soon_threadsafe(settle, outcome)
-        except RuntimeError:
-            return  # given up meanwhile: the loop is closed
-
-    threading.Thread(target=look_up, daemon=True, name="resolver").start()
     try:
         async with asyncio.timeout(seconds):
-            return (await found)[:_ADDRESSES_SHOWN_MAX]
+            entries = await loop.run_in_executor(Resolvers(1), look_up)
     except TimeoutError:
         raise OSError(None, f"the resolver did not answer in {seconds:g} s") from None
+    addresses = dict.fromkeys(str(entry[4][0]) for entry in entries)
+    return tuple(addresses)[:_ADDRESSES_SHOWN_MAX]
