@@ -40,6 +40,7 @@ from icefloe.pki.certificates import (
     fingerprint,
     to_pem,
 )
+from icefloe.pki.errors import CommonNameInvalid
 from icefloe.pki.trust import TrustAnchor
 from icefloe.storage.identity import IdentityProblem
 
@@ -145,6 +146,12 @@ def test_a_lost_key_is_made_anew_with_its_certificate(tmp_path: Path) -> None:
     first = home.identity(at=now, entropy=ENTROPY)
     home.files.key.unlink()
     assert home.identity(at=now, entropy=ENTROPY).key_id != first.key_id
+
+
+def test_a_gateway_takes_no_canarys_name_and_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(CommonNameInvalid, match="canaries'"):
+        home_in(tmp_path, name="icefloe-canary-x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_name_needs_another_directory_once_a_ca_is_believed(

@@ -24,8 +24,9 @@ from icefloe.config.layout import CONFIG_DIR_DEFAULT, NodeDirectories
 from icefloe.doors import Entropy, WallTime
 from icefloe.node.gateway.options import GatewayProblem
 from icefloe.pki import profiles
+from icefloe.pki.canaries import check_node_name
 from icefloe.pki.certificates import is_self_issued, to_pem
-from icefloe.pki.names import COMMON_NAME_BYTES_MAX, check_common_name
+from icefloe.pki.names import COMMON_NAME_BYTES_MAX
 from icefloe.pki.trust import up_to_date
 from icefloe.storage.files import (
     FileProblem,
@@ -102,7 +103,7 @@ class GatewayHome:
                 f"--name, or give the gateway '{name}' a --data-dir of its own"
             )
         # New, or left by a start that came to nothing, under another name perhaps.
-        chosen = check_common_name(name or default_name(machine_name))
+        chosen = check_node_name(name or default_name(machine_name))
         home = cls(directories=directories, name=chosen)
         home._make()
         return home
